@@ -1,0 +1,159 @@
+"""Files that are whole or absent: temporary names and renames, fingerprints, safe names."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from m2s_lib.errors import M2SError
+
+_WHOLE = 16 << 20  # files up to this size are fingerprinted whole, larger ones by size, head and tail
+_PIECE = 1 << 20
+_TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it fails.
+
+    Raises M2SError when the disk is full; whatever stood at `path` before is then untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise M2SError(
+                f"no space left while writing {path}: free some disk and run the same command again; "
+                "what is already written is kept"
+            ) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: str | os.PathLike) -> int:
+    """Remove what killed runs left under `folder` (names of `atomic_path`); return how many files went."""
+    stale = [p for p in Path(folder).rglob(".*.tmp") if _TEMPORARY.match(p.name) and not _alive(p)]
+    for p in stale:
+        p.unlink(missing_ok=True)
+    return len(stale)
+
+
+def _alive(temporary: Path) -> bool:
+    pid = int(temporary.name.split(".")[-2])
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_json(path: str | os.PathLike, value: object) -> None:
+    """Write `value` as indented JSON, atomically; keys keep their order, NaN becomes null."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(_plain(value), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: object) -> object:
+    """JSON's own types: numpy scalars and paths unwrapped, NaN and infinities to None."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Read a JSON file; M2SError names the file when it is missing or cut short."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise M2SError(f"{path} is missing: run the stage that writes it first") from error
+    except ValueError as error:
+        raise M2SError(f"{path} is not JSON ({error}): delete it and run its stage again") from error
+
+
+def write_parquet(table: pd.DataFrame, path: str | os.PathLike) -> None:
+    """Write a table as parquet, atomically."""
+    with atomic_path(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def read_parquet(path: str | os.PathLike, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a parquet table; M2SError names the file when it is missing or damaged, and any column it lacks."""
+    path = Path(path)
+    if not path.exists():
+        raise M2SError(f"{path} is missing: run stage {path.parent.name} first (m2s run PROFILE --only {path.parent.name[:2]})")
+    try:
+        table = pd.read_parquet(path)
+    except Exception as error:  # pyarrow raises several kinds for a damaged file
+        raise M2SError(f"{path} cannot be read ({error}): delete it and run stage {path.parent.name} again") from error
+    missing = sorted(set(columns or []) - set(table.columns))
+    if missing:
+        raise M2SError(f"{path} lacks the columns {missing}; it has {sorted(table.columns)}")
+    return table
+
+
+def write_npy(path: str | os.PathLike, array: np.ndarray) -> None:
+    """Write one array as .npy, atomically."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as f:
+        np.save(f, array)
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """Content hash of a file, or of a folder's names and contents; '' when absent. Times and places do not count,
+    so a moved or copied run directory stays valid. Files over 16 MiB count by size, first and last MiB."""
+    path = Path(path)
+    digest = hashlib.blake2b(digest_size=16)
+    if path.is_dir():
+        for p in sorted(q for q in path.rglob("*") if q.is_file() and not _TEMPORARY.match(q.name)):
+            digest.update(f"{p.relative_to(path).as_posix()}\0".encode())
+            _digest_file(p, digest)
+    elif path.is_file():
+        _digest_file(path, digest)
+    else:
+        return ""
+    return digest.hexdigest()
+
+
+def _digest_file(path: Path, digest) -> None:
+    size = path.stat().st_size
+    digest.update(f"{size}\0".encode())
+    with open(path, "rb") as f:
+        if size <= _WHOLE:
+            digest.update(f.read())
+        else:
+            digest.update(f.read(_PIECE))
+            f.seek(-_PIECE, os.SEEK_END)
+            digest.update(f.read())
+
+
+def safe_name(name: str) -> str:
+    """A table's film id as a file name that cannot leave its folder: letters, digits, space and . _ - ( ) kept, others '_'.
+
+    Raises M2SError for a name that is empty or only dots.
+    """
+    clean = "".join(ch if ch.isalnum() or ch in " ._-()" else "_" for ch in str(name)).strip()
+    if not clean.strip(".") or len(clean.encode()) > 200:
+        raise M2SError(f"{name!r} cannot be a film id: it needs 1 to 200 bytes of letters, digits or . _ - ( ) and not only dots")
+    return clean
