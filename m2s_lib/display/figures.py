@@ -1,0 +1,24 @@
+"""Every figure of the suite. Each function returns a matplotlib Figure, shows and saves nothing, and leaves a
+short description in `fig.m2s_alt` (`alt_text(fig)`)."""
+
+from m2s_lib.display.plot_figures import figure2, loss_curves, precision_bars, roc_figure, similarity_heatmap
+from m2s_lib.display.scene_figures import retrieval_figure, scene_pairs_figure
+from m2s_lib.display.shot_figures import keyframe_sheet, shot_timeline
+
+__all__ = [
+    "alt_text",
+    "figure2",
+    "keyframe_sheet",
+    "loss_curves",
+    "precision_bars",
+    "retrieval_figure",
+    "roc_figure",
+    "scene_pairs_figure",
+    "shot_timeline",
+    "similarity_heatmap",
+]
+
+
+def alt_text(fig) -> str:
+    """The figure in words, for people who cannot see it; '' for a figure that is not from here."""
+    return str(getattr(fig, "m2s_alt", ""))

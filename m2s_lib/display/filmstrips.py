@@ -1,0 +1,92 @@
+"""Scenes as pictures: the keyframes of consecutive shots side by side, in the film's own proportions."""
+
+import math
+
+import numpy as np
+
+from m2s_lib.display.style import NO_PICTURES, placeholder, timecode_pair
+from m2s_lib.errors import M2SError
+from m2s_lib.films.shot_store import ShotStore
+
+GAP = 2  # white pixels between shots
+WIDEST, NARROWEST, UNKNOWN = 4.0, 0.4, 16 / 9  # proportions that are believed; what is taken for the others
+
+
+def filmstrip(
+    store: ShotStore, start: int, n: int, height_px: int = 72, per_row: int = 0, text: str = NO_PICTURES
+) -> np.ndarray:
+    """Shots start .. start + n - 1 as one picture, one keyframe each (the middle one where a shot has
+    several).
+
+    Keyframes are stored square; they are drawn in the film's proportions (`store.aspect`).
+
+    Args:
+        store: the film.
+        start: first shot, from 0. n: shots in the scene, 1 or more.
+        height_px: height of one keyframe.
+        per_row: shots in a row; 0 puts all into one row.
+        text: what the picture says for a film without pixels.
+
+    Returns:
+        uint8 [H, W, 3]; W and H depend only on n, per_row, height_px and the proportions.
+
+    Raises:
+        M2SError: shots outside the film.
+    """
+    check_scene(store, start, n)
+    width_px = frame_width(store, height_px)
+    across = min(per_row or n, n)
+    down = math.ceil(n / across)
+    shape = (down * (height_px + GAP) - GAP, across * (width_px + GAP) - GAP, 3)
+    if not store.has_pixels:
+        return placeholder(shape[0], shape[1], text)
+    strip = np.full(shape, 255, np.uint8)
+    for i, frame in enumerate(middle_frames(store.scene(start, n))):
+        top, left = i // across * (height_px + GAP), i % across * (width_px + GAP)
+        strip[top : top + height_px, left : left + width_px] = resize(frame, height_px, width_px)
+    return strip
+
+
+def frame_width(store: ShotStore, height_px: int) -> int:
+    """Width in pixels of a keyframe `height_px` high."""
+    if height_px < 1:
+        raise M2SError(f"height_px is {height_px}, expected 1 or more")
+    return max(1, round(height_px * proportions(store)))
+
+
+def proportions(store: ShotStore) -> float:
+    """Width / height of the film; 16:9 where it is unknown or cannot be (0, NaN)."""
+    aspect = float(store.aspect)
+    return min(max(aspect, NARROWEST), WIDEST) if math.isfinite(aspect) and aspect > 0 else UNKNOWN
+
+
+def middle_frames(scene: np.ndarray) -> np.ndarray:
+    """The middle keyframe of each shot: uint8 [n, k, h, w, c] -> [n, h, w, c]."""
+    return scene[:, scene.shape[1] // 2]  # [n, h, w, c]
+
+
+def resize(frame: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
+    """One picture uint8 [h, w, c] -> [height_px, width_px, c], smoothly."""
+    from PIL import Image
+
+    if frame.shape[:2] == (height_px, width_px):
+        return frame
+    picture = Image.fromarray(np.ascontiguousarray(frame))
+    return np.asarray(picture.resize((width_px, height_px), Image.Resampling.LANCZOS))
+
+
+def timecode_range(store: ShotStore, start: int, n: int) -> str:
+    """When a scene plays: 'mm:ss-mm:ss', 'h:mm:ss-h:mm:ss' from one hour on, 'shots a-b' without times."""
+    check_scene(store, start, n)
+    shots = store.shots
+    times = timecode_pair(float(shots["start_s"].iloc[start]), float(shots["end_s"].iloc[start + n - 1]))
+    return times or (f"shot {start}" if n == 1 else f"shots {start}-{start + n - 1}")
+
+
+def check_scene(store: ShotStore, start: int, n: int) -> None:
+    """M2SError when the film has no such shots."""
+    if n < 1 or start < 0 or start + n > store.n_shots:
+        raise M2SError(
+            f"film {store.film_id}: a scene of {n} shots from shot {start} was asked for, but it has "
+            f"{store.n_shots} shots (0..{store.n_shots - 1})"
+        )

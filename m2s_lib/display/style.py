@@ -1,0 +1,237 @@
+"""One look for every figure: sizes, colours, safe text, timecodes, the picture for films without pixels."""
+
+import base64
+import contextlib
+import functools
+import html
+import io
+import math
+import unicodedata
+from collections.abc import Callable, Iterator
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg, get_hinting_flag
+from matplotlib.figure import Figure
+
+from m2s_lib.errors import M2SError
+
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+ARROW = "#E69F00"  # the orange arrow of the paper's figures
+RIGHT, WRONG = "#0072B2", "#D55E00"  # always beside a tick or a cross, never colour alone
+GREY = "#5f6368"  # notes; 5.9:1 against white
+SEQUENTIAL = "viridis"
+WIDTH = 9.0  # inches of a full-width figure: 900 px at 100 dpi, where 9 pt is 12.5 px
+NO_PICTURES = "no pictures: features only"
+_FAMILIES = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei",
+"Hiragino Sans",
+             "Yu Gothic", "Microsoft YaHei", "Arial Unicode MS", "Droid Sans Fallback")  # fmt: skip
+
+
+@functools.cache
+def _families() -> list[str]:
+    """Those of the wished fonts that this machine has; matplotlib takes the first that knows a character."""
+    installed = set(font_manager.fontManager.get_font_names())
+    return [f for f in _FAMILIES if f in installed] or ["DejaVu Sans"]
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    """All characters that the fonts of `_families` can draw."""
+    paths = [font_manager.findfont(family) for family in _families()]
+    return frozenset().union(*(font_manager.get_font(path).get_charmap() for path in paths))
+
+
+@contextlib.contextmanager
+def use_style() -> Iterator[None]:
+    """Draw inside this block in the suite's style; matplotlib's own settings are as before when it ends."""
+    style = {
+        "font.family": _families(),
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "axes.titleweight": "bold",
+        "axes.labelsize": 9,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.prop_cycle": mpl.cycler(color=OKABE_ITO),
+        "image.cmap": SEQUENTIAL,
+        "figure.dpi": 100,
+        "figure.facecolor": "white",
+        "savefig.dpi": 200,
+        "pdf.fonttype": 42,
+        "svg.hashsalt": "m2s",
+        "text.usetex": False,
+    }
+    with mpl.rc_context(style):
+        yield
+
+
+def styled(draw: Callable) -> Callable:
+    """Decorator: run a figure function inside `use_style`."""
+
+    @functools.wraps(draw)
+    def inside(*args, **kwargs):
+        with use_style():
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+class NotebookFigure(Figure):
+    """A Figure that a notebook shows as a sharp picture with its description as alt text, pyplot or not.
+
+    Attributes:
+        m2s_alt: the figure in words, short and factual; set by the function that draws it.
+    """
+
+    m2s_alt = ""
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        with use_style(), io.BytesIO() as file:
+            self.savefig(file, format="png")
+            png = base64.b64encode(file.getvalue()).decode()
+        width, height = (round(100 * inches) for inches in self.get_size_inches())
+        about = {"width": width, "height": height, "alt": self.m2s_alt}
+        return {"image/png": png, "text/plain": self.m2s_alt or repr(self)}, {"image/png": about}
+
+
+def new_figure(width: float, height: float) -> NotebookFigure:
+    """An empty figure of so many inches, outside pyplot's global state."""
+    fig = NotebookFigure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(fig)
+    return fig
+
+
+def axes_at(fig, left: float, top: float, width: float, height: float):
+    """Axes at a place in inches, counted from the figure's left and top edge."""
+    across, down = fig.get_size_inches()
+    return fig.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+
+def text_at(fig, left: float, top: float, text: object, inches: float = 0, size: float = 9, **options):
+    """Any text at a place in inches from the left and top edge, cut with '…' when wider than `inches`."""
+    across, down = fig.get_size_inches()
+    bold = options.get("weight") == "bold"
+    words = _fitted(_drawable(text), inches, size, bold) if inches else _drawable(text)
+    return fig.text(left / across, 1 - top / down, _escaped(words), size=size, **options)
+
+
+def _fitted(text: str, inches: float, size: float, bold: bool) -> str:
+    """As much of `text` as fits at 100 dpi and above, '…' at its end where something is missing."""
+    font = font_manager.get_font([font_manager.findfont(_font(f, bold)) for f in _families()])
+    font.set_size(size, 100)
+
+    def fits(length: int) -> bool:
+        font.set_text(_cut(text, length), 0, flags=get_hinting_flag())
+        return font.get_width_height()[0] / 64 <= 98 * inches  # 2 % for the rounding at other resolutions
+
+    least, most = 0, len(text)  # the longest cut that fits lies between them
+    while least < most:
+        middle = (least + most + 1) // 2
+        least, most = (middle, most) if fits(middle) else (least, middle - 1)
+    return _cut(text, least)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if length >= len(text) else text[:length].rstrip() + "…"
+
+
+def _font(family: str, bold: bool) -> font_manager.FontProperties:
+    return font_manager.FontProperties(family=family, weight="bold" if bold else "normal")
+
+
+def picture_at(fig, picture: np.ndarray, left: float, top: float, width: float, height: float, alt: str = ""):
+    """A picture uint8 [h, w, 3] in a box in inches, its proportions kept; `alt` becomes the axes' label."""
+    axes = axes_at(fig, left, top, width, height)
+    axes.imshow(picture, interpolation="lanczos", interpolation_stage="rgba")
+    axes.set_axis_off()
+    axes.set_label(alt)
+    return axes
+
+
+def safe_text(value: object, width: int = 0) -> str:
+    """Text as matplotlib can draw it: one line, '$' not read as mathematics, '□' for what no font here has.
+
+    Args:
+        value: any text, for example a title from somebody's metadata.
+        width: columns it may take, wide characters counting two; longer text ends in '…'. 0 is no limit.
+
+    >>> safe_text("$9.99", 4)
+    '\\\\$9.…'
+    """
+    return _escaped(shorten(_drawable(value), width))
+
+
+def _drawable(value: object) -> str:
+    known = _characters()
+    return "".join(ch if ord(ch) in known else "□" for ch in " ".join(str(value).split()))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("$", r"\$")
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut `text` to `width` columns, '…' included; 0 leaves it whole."""
+    columns = [2 if unicodedata.east_asian_width(ch) in "WF" else 1 for ch in text]
+    if not width or sum(columns) <= width:
+        return text
+    kept, used = 0, 1
+    while kept < len(text) and used + columns[kept] <= width:
+        used += columns[kept]
+        kept += 1
+    return text[:kept].rstrip() + "…"
+
+
+def escape_html(value: object) -> str:
+    """Text for HTML, inside elements and attributes alike."""
+    return html.escape(str(value), quote=True)
+
+
+def timecode(seconds: float) -> str:
+    """Seconds as h:mm:ss, rounded down as players do; '' when unknown.
+
+    >>> timecode(3725.9)
+    '1:02:05'
+    """
+    if not math.isfinite(seconds):
+        return ""
+    whole = max(0, int(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def timecode_pair(start_s: float, end_s: float) -> str:
+    """'mm:ss-mm:ss', or 'h:mm:ss-h:mm:ss' from the first hour on; '' when either is unknown.
+
+    >>> timecode_pair(61, 75.5)
+    '01:01-01:15'
+    """
+    first, last = timecode(start_s), timecode(end_s)
+    if not first or not last:
+        return ""
+    if last.startswith("0:"):
+        return f"{first[2:]}-{last[2:]}"
+    return f"{first}-{last}"
+
+
+def placeholder(height: int, width: int, text: str = NO_PICTURES) -> np.ndarray:
+    """A quiet grey picture uint8 [height, width, 3] that says why there is no picture."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    if height < 1 or width < 1:
+        raise M2SError(f"a picture of {height} x {width} px cannot be drawn: both sides need at least 1 px")
+    picture = Image.new("RGB", (width, height), "#ececec")
+    draw = ImageDraw.Draw(picture)
+    font_path = font_manager.findfont("DejaVu Sans")
+    for size in range(min(16, max(5, height // 3)), 4, -1):
+        font = ImageFont.truetype(font_path, size)
+        if draw.textlength(text, font=font) <= 0.95 * width:
+            draw.text((width / 2, height / 2), text, fill=GREY, font=font, anchor="mm")
+            break
+    draw.rectangle((0, 0, width - 1, height - 1), outline="#c4c4c4")
+    return np.asarray(picture)

@@ -1,0 +1,286 @@
+"""All films of a table into shot stores: one process per film, so that no film can take the run with it.
+
+A file that cannot be read, crashes the decoder or never ends becomes a row with status and reason. A film
+whose source, boundaries and settings are those of its store is not done again; a store without a film goes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import as_completed
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from m2s_lib.errors import M2SError
+from m2s_lib.files import fingerprint, remove_temporaries, write_npy
+from m2s_lib.films.decoding import ScanConfig, ScannedFilm, scan_film
+from m2s_lib.films.film_table import SOURCES
+from m2s_lib.films.shot_boundaries import read_ovsd_shots
+from m2s_lib.films.shot_store import SUFFIX, ShotStore, write_shots
+from m2s_lib.films.sources import read_ready_features, scan_keyframe_folder
+from m2s_lib.progress import Progress
+
+_VERSION = 1  # raise when the same settings give other shots or pixels than before
+_NO_EFFECT = ("buffer_mb", "max_damaged")  # settings that do not change what a store holds
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One film for one worker; `stamp` is what its store has to say to be up to date."""
+
+    film_id: str
+    path: str
+    out_dir: str
+    source: str
+    config: ScanConfig
+    boundaries: str
+    stamp: str
+
+
+def ingest_films(
+    table: pd.DataFrame,
+    out_dir: str | os.PathLike,
+    config: ScanConfig | None = None,
+    *,
+    boundaries_dir: str | os.PathLike = "",
+    source: str = "video",
+    workers: int = 0,
+    timeout_s: float = 7200.0,
+    task: "Callable[[Job], dict] | None" = None,
+) -> pd.DataFrame:
+    """Scan every pending film of a table and write `out_dir`/shots/<film_id>.arrow.
+
+    Args:
+        table: of `read_film_table`; rows that failed there stay as they are.
+        out_dir: the stage's folder. With source 'features', features/<film_id>.npy are written as well.
+            Features of films that are scanned again or gone are removed: their shots are others now.
+        config: default `ScanConfig()`.
+        boundaries_dir: '' or a folder with <film_id>.csv, .parquet or .txt, the user's own shots (see
+            `scan_film`; .txt: 'start end' lines); films without one are detected as usual. For 'movienet':
+            shot_movie318.
+        source: 'video', 'movienet' or 'features'.
+        workers: processes, 0 for one per core. timeout_s: seconds that one film may take.
+        task: what a worker runs, by default `ingest_film`; it has to be importable by name.
+
+    Returns:
+        The table with n_shots, fps, duration_s, status ('ok' or 'failed') and reason filled, in the same
+        order. A film that is ok may have a reason too: how many frames were damaged.
+
+    Raises:
+        M2SError: no space left (finished films are kept, the next run goes on), or unusable arguments.
+    """
+    config, out = config or ScanConfig(), Path(out_dir)
+    _check_arguments(boundaries_dir, source, workers, timeout_s)
+    (out / "shots").mkdir(parents=True, exist_ok=True)
+    remove_temporaries(out)
+    table = table.copy()
+    rows = {film: i for i, film in zip(table.index, table["film_id"], strict=True)}
+    pending = table[table["status"] != "failed"]
+    jobs = [_make_job(film, path, out, source, config, boundaries_dir)
+            for film, path in zip(pending["film_id"], pending["path"], strict=True)]  # fmt: skip
+    done = {job.film_id: facts for job in jobs if (facts := _facts_of_store(job))}
+    _remove_stale(out, keep=set(done))
+    for film, facts in done.items():
+        _fill(table, rows[film], facts)
+    todo = [job for job in jobs if job.film_id not in done]
+    log.info("%d films: %d up to date, %d to do", len(table), len(done), len(todo))
+    if boundaries_dir and (without := sum(not job.boundaries for job in jobs)):
+        log.warning("%d of %d films have no boundary table in %s", without, len(jobs), boundaries_dir)
+    try:
+        _run(
+            todo, task or ingest_film, workers, timeout_s, lambda film, facts: _fill(table, rows[film], facts)
+        )
+    finally:
+        remove_temporaries(out)
+    return table
+
+
+def _check_arguments(boundaries_dir: str | os.PathLike, source: str, workers: int, timeout_s: float) -> None:
+    if source not in SOURCES:
+        raise M2SError(f"source is {source!r}, expected one of {sorted(SOURCES)}")
+    if workers < 0 or not timeout_s > 0:
+        raise M2SError(f"workers ({workers}) must be 0 or more, timeout_s ({timeout_s}) more than 0")
+    if str(boundaries_dir) and not Path(boundaries_dir).is_dir():
+        raise M2SError(
+            f"boundaries_dir {boundaries_dir} is not a folder: expected <film_id>.csv, .parquet or .txt in it"
+        )
+
+
+def _run(
+    jobs: list[Job], task: Callable, workers: int, timeout_s: float, tell: Callable[[str, dict], None]
+) -> None:
+    """Run the jobs in processes of their own and `tell` each film's facts as it ends."""
+    import multiprocessing
+
+    import pebble
+
+    if not jobs:
+        return
+    workers = min(workers or _cores(), len(jobs))
+    # spawn: a forked reader hangs, and a worker must not inherit the notebook's threads, torch or CUDA
+    pool = pebble.ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
+    bar = Progress("scanning films", total=len(jobs), unit="films")
+    try:
+        jobs = sorted(
+            jobs, key=_size, reverse=True
+        )  # the longest first, so that no core waits for it at the end
+        futures = {pool.schedule(task, args=(job,), timeout=timeout_s): job for job in jobs}
+        for future in as_completed(futures):
+            film = futures[future].film_id
+            facts = _result(future, timeout_s)
+            tell(film, facts)
+            bar.step(note=f"{film}: {facts['reason']}" if facts["status"] == "failed" else "")
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        pool.close()
+        pool.join()
+
+
+def _result(future, timeout_s: float) -> dict:
+    """What a worker returned, or why it did not; its M2SError (nothing can be written) passes."""
+    import pebble
+
+    try:
+        return future.result()
+    except FutureTimeout:
+        return _failed(f"decoding took longer than {timeout_s:g} s: raise timeout_s, or check the file")
+    except pebble.ProcessExpired as error:
+        return _failed(
+            f"the decoder crashed the process (exit code {error.exitcode}): check or re-encode the file"
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _size(job: Job) -> int:
+    try:
+        return os.stat(job.path).st_size
+    except OSError:
+        return 0
+
+
+def _failed(reason: str) -> dict:
+    return dict(status="failed", reason=reason, n_shots=0, fps=np.nan, duration_s=np.nan)
+
+
+def _fill(table: pd.DataFrame, row: object, facts: dict) -> None:
+    for column, value in facts.items():
+        table.at[row, column] = value
+
+
+def ingest_film(job: Job) -> dict:
+    """One film, in a worker: scan it, write its store (and features), return the facts for its row.
+
+    Raises M2SError where nothing can be written; everything that is wrong with the film is a row.
+    """
+    features = None
+    try:
+        if job.source == "features":
+            shots, features = read_ready_features(job.path)
+            film = ScannedFilm(shots, None, float("nan"), float("nan"), 0, 0, 1.0)
+        elif job.source == "movienet":
+            film = scan_keyframe_folder(job.path, job.config, job.boundaries)
+        else:
+            table = read_boundaries(job.boundaries) if job.boundaries else None
+            _one_opencv_thread()
+            film = scan_film(job.path, job.config, table)
+    except M2SError as error:
+        return _failed(str(error))
+    except Exception as error:  # whatever a broken file makes a decoder do, it is this film's row
+        return _failed(f"{Path(job.path).name}: {type(error).__name__}: {error}")
+    note = f"{film.damaged:,} of {film.decoded:,} decoded frames are damaged" if film.damaged else ""
+    if features is not None:
+        write_npy(_features_path(job), features)
+    extra = dict(stamp=job.stamp, note=note, duration_s=repr(film.duration_s))
+    extra |= dict(width=str(film.width), height=str(film.height))
+    write_shots(
+        _store_path(job), film.shots, film.keyframes, aspect=film.aspect, fps=film.fps, source=job.source,
+        jpeg_quality=job.config.jpeg_quality or None, extra=extra,
+    )  # fmt: skip
+    return dict(status="ok", reason=note, n_shots=len(film.shots), fps=film.fps, duration_s=film.duration_s)
+
+
+def _one_opencv_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # the cores are taken by other films
+
+
+def read_boundaries(path: str | os.PathLike) -> pd.DataFrame:
+    """A user's boundary table for `scan_film`: .csv or .parquet with columns, .txt with 'start end' lines."""
+    path = Path(path)
+    if path.suffix == ".txt":
+        return pd.DataFrame(read_ovsd_shots(path), columns=["start_frame", "end_frame"])
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except Exception as error:  # pandas and pyarrow raise many kinds for a file that is no table
+        raise M2SError(f"boundary table {path} cannot be read: {error}") from error
+
+
+def _make_job(film_id: str, path: str, out: Path, source: str, config: ScanConfig, boundaries_dir) -> Job:
+    folder = Path(boundaries_dir) if str(boundaries_dir) else None
+    endings = (".txt",) if source == "movienet" else (".csv", ".parquet", ".txt")
+    tables = [folder / f"{film_id}{e}" for e in endings if folder and (folder / f"{film_id}{e}").is_file()]
+    boundaries = str(tables[0]) if tables else ""
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NO_EFFECT}
+    try:
+        content = [_source_fingerprint(Path(path)), fingerprint(boundaries) if boundaries else ""]
+    except OSError as error:  # the worker meets it again and says so in the film's row
+        content = [f"unreadable: {error}"]
+    stamp = json.dumps([_VERSION, source, settings, content], sort_keys=True)
+    return Job(film_id, str(path), str(out), source, config, boundaries, stamp)
+
+
+def _source_fingerprint(path: Path) -> str:
+    """A file's content; of a film folder its tables' and features' content, its images' names and sizes."""
+    if not path.is_dir():
+        return fingerprint(path)
+    digest = hashlib.blake2b(digest_size=16)
+    for p in sorted(path.iterdir()):
+        content = fingerprint(p) if p.suffix in (".txt", ".npy") else p.stat().st_size
+        digest.update(f"{p.name}\0{content}\0".encode())
+    return digest.hexdigest()
+
+
+def _store_path(job: Job) -> Path:
+    return Path(job.out_dir) / "shots" / f"{job.film_id}{SUFFIX}"
+
+
+def _features_path(job: Job) -> Path:
+    return Path(job.out_dir) / "features" / f"{job.film_id}.npy"
+
+
+def _facts_of_store(job: Job) -> dict | None:
+    """The row of a film whose store is whole and up to date, else None."""
+    path = _store_path(job)
+    if not path.exists() or (job.source == "features" and not _features_path(job).exists()):
+        return None
+    try:
+        store = ShotStore(path)
+        if store.metadata.get("stamp") != job.stamp:
+            return None
+        duration, note = float(store.metadata["duration_s"]), store.metadata["note"]
+    except (M2SError, KeyError, ValueError):
+        return None
+    return dict(status="ok", reason=note, n_shots=store.n_shots, fps=store.fps, duration_s=duration)
+
+
+def _remove_stale(out: Path, keep: set[str]) -> None:
+    """Remove stores and features of films that are gone, changed or damaged: nothing may read them."""
+    for path in (out / "shots").iterdir():
+        if path.name.endswith(SUFFIX) and path.name.removesuffix(SUFFIX) not in keep:
+            path.unlink()
+    for path in (out / "features").glob("*.npy"):
+        if path.name.removesuffix(".npy") not in keep:
+            path.unlink()

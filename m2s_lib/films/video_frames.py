@@ -1,0 +1,252 @@
+"""Frames of one video file, in display order, at one small size: all of them once, or a few exactly.
+
+Two readers with the same face. ``pyav`` is the default: it costs the same CPU time per frame as decord (both
+are one FFmpeg thread and swscale), is exact in every container that `film_table` lists, decodes AV1, and
+tells which frames FFmpeg had to conceal. ``decord`` is there to compare with: on MPEG-TS, MPEG-PS, H.264 in
+AVI and HEVC it gives wrong frames for some indices, and it does not notice flipped bits.
+
+Damage shows where the codec carries redundancy (H.264, MPEG-2, MPEG-4: nearly every flipped bit in tests);
+VP8, VP9 and HEVC decode flipped bits to pictures, and no reader here can know.
+"""
+
+import bisect
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from m2s_lib.errors import M2SError
+from m2s_lib.films.video_files import missing_bytes
+
+# A text file with a video's name can be a playlist that makes FFmpeg open other files: only containers.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,asf,ogg"
+_BROADCAST = ("mpegts", "mpeg")  # recordings begin anywhere, so frames before the first key frame are broken
+_DAMAGE_LASTS = (
+    250  # frames; after a broken frame the next key frame heals, and encoders put one at least this often
+)
+
+
+def open_frames(path: str | os.PathLike, size: int, reader: str = "pyav"):
+    """Open a video whose frames come as `size` x `size` pixels (bilinear, anti-aliased, aspect not kept).
+
+    Raises M2SError, naming the file and what was seen: missing, empty, cut short, no video, not readable.
+    """
+    path = Path(path).absolute()
+    if not path.is_file():
+        raise M2SError(f"{path.name}: there is no such file ({path})")
+    try:
+        if path.stat().st_size == 0:
+            raise M2SError(f"{path.name} is empty (0 bytes): copy it again")
+        missing = missing_bytes(path)
+    except OSError as error:
+        raise M2SError(f"{path.name} cannot be opened: {error}") from error
+    if missing:
+        raise M2SError(
+            f"{path.name} is cut short: its header announces {missing:,} bytes more than the "
+            f"{path.stat().st_size:,} that are there; copy or download it again"
+        )
+    if reader == "decord":
+        from m2s_lib.films.decord_frames import DecordFrames
+
+        return DecordFrames(path, size)
+    return AvFrames(path, size)
+
+
+class AvFrames:
+    """A video read with PyAV in one thread.
+
+    Attributes:
+        width, height: stored picture in pixels. aspect: displayed width / height, pixel shape included.
+        fps: average frame rate that the container names.
+        times: float64 [frames + 1], start of each frame and end of the last, in seconds as a
+            player shows them; filled by a complete iteration or by `index`.
+        decoded, damaged: frames so far, and how many are wrong (concealed, lost, or built on such).
+    """
+
+    def __init__(self, path: Path, size: int):
+        self.path, self.size = path, size
+        self.decoded = self.damaged = self._poisoned = 0
+        self.times = np.zeros(0)
+        self._pts: list[int | None] = []  # of each frame, in display order
+        self._keys: list[int] = []  # pts at which decoding can start
+        self._used = False
+        self._open()
+        context, shape = self._stream.codec_context, self._stream.sample_aspect_ratio
+        rate = self._stream.average_rate or self._stream.guessed_rate or self._stream.base_rate
+        self.fps = float(rate) if rate else 0.0
+        self.width, self.height = context.width, context.height
+        self.aspect = self.width / max(self.height, 1) * (float(shape) if shape else 1.0)
+
+    def _open(self) -> None:
+        import av
+        from av.stream import Disposition
+        from av.video.reformatter import VideoReformatter
+
+        self._error = av.FFmpegError
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+        try:
+            self._container = av.open(str(self.path), options=options, metadata_errors="replace")
+        except (av.FFmpegError, OSError) as error:
+            raise M2SError(
+                f"{self.path.name} is not a video that can be read: {first_line(error)}"
+            ) from error
+        stream = self._container.streams.best("video")
+        if stream is None or stream.disposition & Disposition.attached_pic:  # a cover picture is no film
+            kinds = ", ".join(sorted(s.type for s in self._container.streams)) or "none"
+            self.close()
+            raise M2SError(f"{self.path.name} has no video stream (its streams: {kinds})")
+        stream.thread_type = "NONE"  # one process per film: more threads would only share its core
+        self._stream, self._scaler = stream, VideoReformatter()
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Every frame in display order, uint8 [h, w, c] RGB. M2SError where the file ends or breaks early."""
+        self._start_again()
+        self._pts, self._keys = [], []
+        last = 0
+        for frame in self._decode():
+            self._pts.append(frame.pts)
+            if frame.key_frame and frame.pts is not None:
+                self._keys.append(frame.pts)
+            last = frame.duration
+            yield self._picture(frame)
+        if not self.decoded:
+            raise M2SError(
+                f"{self.path.name}: no frame could be decoded ({self.damaged} packets were refused)"
+            )
+        if self._unstamped or self._container.format.name == "avi":  # only the decoding order is written down
+            slots = [p for p in self._pts if p is not None] + self._unstamped
+            self._pts = sorted(set(slots))[: self.decoded] if len(set(slots)) >= self.decoded else []
+            self._keys = []
+        self._set_times(last)
+
+    def _decode(self) -> Iterator:
+        """PyAV frames from where the container stands, counting what is damaged."""
+        self._unstamped: list[int] = []  # decoding times of packets without presentation time
+        clean = self._container.format.name not in _BROADCAST
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size and packet.pts is None and packet.dts is not None:
+                    self._unstamped.append(packet.dts)
+                try:
+                    frames = packet.decode()
+                except self._error:
+                    self.damaged, self._poisoned = self.damaged + 1, _DAMAGE_LASTS
+                    continue
+                for frame in frames:
+                    broken = frame.is_corrupt
+                    clean = clean or not broken
+                    self._count(broken and clean, frame.key_frame)
+                    yield frame
+        except self._error as error:
+            raise M2SError(
+                f"{self.path.name} breaks off after {self.decoded} frames: {first_line(error)}"
+            ) from error
+
+    def _count(self, broken: bool, key: bool) -> None:
+        self.decoded += 1
+        if broken:
+            self._poisoned = _DAMAGE_LASTS
+        elif key:
+            self._poisoned = 0
+        if self._poisoned:
+            self._poisoned -= 1
+            self.damaged += 1
+
+    def index(self) -> np.ndarray:
+        """Fill `times` from the packets, without decoding where the container allows it; return it."""
+        self._start_again()
+        packets = [p for p in self._container.demux(self._stream) if p.size and not p.is_discard]
+        stamps = sorted(p.pts for p in packets if p.pts is not None)
+        # VP8 has packets that show nothing, and fields can be packets of their own: then one has
+        # to decode to count frames
+        sure = len(set(stamps)) == len(packets) > 0
+        sure = sure and self._stream.codec_context.name != "vp8" and self._container.format.name != "avi"
+        if not sure:
+            for _ in self:
+                pass
+            return self.times
+        self._pts, self._keys = list(stamps), sorted(p.pts for p in packets if p.is_keyframe)
+        self._set_times(max(packets, key=lambda p: p.pts).duration)
+        return self.times
+
+    def _set_times(self, last_duration: int | None) -> None:
+        """`times` from the presentation stamps, and the check that the stream is as long as it says."""
+        if not self._pts or any(p is None for p in self._pts):
+            raise M2SError(
+                f"{self.path.name} has frames without timestamps: remux it (ffmpeg -i IN -c copy OUT.mkv)"
+            )
+        base = float(self._stream.time_base)
+        stamps = np.asarray(self._pts, dtype=np.float64) * base
+        step = (last_duration or 0) * base or 1 / (self.fps or 25.0)
+        stamps = np.append(stamps, stamps[-1] + step)  # [frames + 1]
+        jumps = np.diff(stamps) <= 0  # clocks of joined broadcasts restart: time goes on from there
+        if jumps.any():
+            steps = np.where(jumps, step, np.diff(stamps))
+            stamps = np.concatenate([stamps[:1], stamps[0] + np.cumsum(steps)])
+        announced = float(self._stream.duration or 0) * base
+        if stamps[-1] - stamps[0] < min(announced * 0.98, announced - 1.0):
+            raise M2SError(
+                f"{self.path.name} ends after {stamps[-1] - stamps[0]:.1f} s of the {announced:.1f} s that "
+                f"it announces ({len(self._pts):,} frames): copy or download it again"
+            )
+        self.times = stamps - (self._container.start_time or 0) / 1e6
+
+    def fetch(self, indices: Iterable[int]) -> dict[int, np.ndarray]:
+        """The frames of these indices, exactly: {index: uint8 [h, w, c]}. Needs a filled `times`."""
+        wanted = {self._pts[i]: i for i in indices}
+        found: dict[int, np.ndarray] = {}
+        self._start_again()
+        ordered = bool(self._keys) and (np.diff(self._pts) > 0).all()
+        for back in (
+            (1, 2) if ordered else ()
+        ):  # frames that lead an open GOP need the key frame before theirs
+            groups: dict[int, dict[int, int]] = {}
+            for pts, i in wanted.items():
+                if i not in found:
+                    place = max(bisect.bisect_right(self._keys, pts) - back, 0)
+                    groups.setdefault(place, {})[pts] = i
+            for place in sorted(groups):
+                self._fetch_from(self._keys[place], groups[place], found)
+        rest = {i for i in wanted.values() if i not in found}
+        if rest:
+            self._start_again()
+            for i, frame in enumerate(self._decode()):
+                if i in rest:
+                    found[i] = self._picture(frame)
+        if lost := sorted(set(wanted.values()) - set(found)):
+            raise M2SError(f"{self.path.name}: frame {lost[0]} of {len(self._pts):,} cannot be decoded")
+        return found
+
+    def _fetch_from(self, key: int, wanted: dict[int, int], found: dict[int, np.ndarray]) -> None:
+        """Add to `found` what of `wanted` (pts -> index) decodes cleanly from the key frame at pts `key`."""
+        last = max(wanted)
+        with contextlib.suppress(self._error):
+            self._container.seek(key, stream=self._stream)
+            for frame in self._decode():
+                if frame.pts in wanted and not frame.is_corrupt:
+                    found[wanted[frame.pts]] = self._picture(frame)
+                if frame.pts is not None and frame.pts >= last:
+                    return
+
+    def _picture(self, frame) -> np.ndarray:
+        """RGB uint8 [h, w, c], contiguous."""
+        small = self._scaler.reformat(frame, self.size, self.size, "rgb24")
+        return np.ascontiguousarray(small.to_ndarray())
+
+    def _start_again(self) -> None:
+        """A fresh container: seeking to the start misses the first frames of some formats."""
+        if self._used:
+            self.close()
+            self._open()
+        self._used = True
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a decoder said, without its stack."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

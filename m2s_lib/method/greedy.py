@@ -1,0 +1,189 @@
+"""Greedy choice of scene pairs that do not overlap (§3.2, supp. 1.1c and 3a), fast on the CPU and on CUDA.
+
+All functions give the list that this gives: sort all windows by descending score, then lower i, then lower
+j; walk down; take a window unless a taken one is nearer than n rows or nearer than n columns.
+"""
+
+import heapq
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from m2s_lib.errors import M2SError
+
+Picks = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def greedy_pairs(b: np.ndarray, n: int, floor: float = -np.inf) -> Picks:
+    """Choose scene pairs from B in descending score, each shot of either film at most once.
+
+    A heap holds each row's best free window and corrects a row only when it comes up (an outdated
+    best is never too low). Where all rows want the same columns that is slow, so after
+    1.5 corrections a row (films need 0.2 to 1) the rest is done by repeated argmax over what is free.
+
+    Args:
+        b: scores [M, N] of windows starting at shot i of film 1 and shot j of film 2; -inf is never chosen.
+        n: shots in a window.
+        floor: stop at scores below this.
+
+    Returns:
+        i, j (int64) and score (dtype of b), best first.
+
+    Raises:
+        M2SError: a score is NaN or +inf, or n is below 1.
+    """
+    b = np.ascontiguousarray(b)
+    _check(b, n)
+    if not b.size:
+        return _picks([], b)
+    floor = float(b.dtype.type(floor))
+    best = b.argmax(axis=1)  # the first of equals, so the lowest j
+    top = b[np.arange(len(b)), best]
+    if not (top < np.inf).all():  # argmax finds NaN first
+        raise M2SError(f"scene similarities hold NaN or inf in row {int(np.flatnonzero(~(top < np.inf))[0])}")
+    heap = [(-s, i, j) for i, (s, j) in enumerate(zip(top.tolist(), best.tolist(), strict=True))]
+    heapq.heapify(heap)
+    row_used, column_used = bytearray(len(b)), bytearray(b.shape[1])
+    shut = np.zeros(b.shape[1], dtype=b.dtype)  # added to a row: -inf over used columns
+    found: list[tuple[int, int]] = []
+    corrections, limit = 0, 3 * len(b) // 2
+    while heap and corrections < limit:
+        score, i, j = heap[0]
+        if -score < floor or score == np.inf:
+            return _picks(found, b)
+        if row_used[i]:
+            heapq.heappop(heap)
+        elif column_used[j]:
+            row = b[i] + shut
+            j = int(row.argmax())
+            heapq.heapreplace(heap, (-float(row[j]), i, j))
+            corrections += 1
+        else:
+            heapq.heappop(heap)
+            found.append((i, j))
+            _use(row_used, i, n)
+            _use(column_used, j, n)
+            shut[max(j - n + 1, 0) : j + n] = -np.inf
+    if heap:
+        rows = np.flatnonzero(np.frombuffer(row_used, dtype=np.uint8) == 0)
+        columns = np.flatnonzero(np.frombuffer(column_used, dtype=np.uint8) == 0)
+        found += _repeated_argmax(b, rows, columns, n, floor)
+    return _picks(found, b)
+
+
+def _check(b, n: int) -> None:
+    if b.ndim != 2:
+        raise M2SError(f"scene similarities of shape {list(b.shape)}, expected [M, N]")
+    if n < 1:
+        raise M2SError(f"a scene of {n} shots: it needs at least 1")
+
+
+def _use(used: bytearray, at: int, n: int) -> None:
+    start, stop = max(at - n + 1, 0), min(at + n, len(used))
+    used[start:stop] = b"\1" * (stop - start)
+
+
+def _picks(found: list[tuple[int, int]], b: np.ndarray) -> Picks:
+    i, j = np.array(found, dtype=np.int64).reshape(-1, 2).T
+    return i.copy(), j.copy(), b[i, j] if len(i) else np.empty(0, dtype=b.dtype)
+
+
+def _repeated_argmax(b: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: int, floor: float) -> list:
+    """The rest of the choice on a compact copy of the free rows and columns; used rows leave it by halves."""
+    found = []
+    c = b.take(rows, axis=0).take(columns, axis=1) if len(columns) < b.shape[1] else b.take(rows, axis=0)
+    free = np.ones(len(rows), dtype=bool)
+    while c.size:
+        i, j = divmod(int(c.argmax()), c.shape[1])  # the first of equals: lowest i, then lowest j
+        if c[i, j] < floor or c[i, j] == -np.inf:
+            break
+        found.append((int(rows[i]), int(columns[j])))
+        top, bottom = np.searchsorted(rows, [rows[i] - n + 1, rows[i] + n])
+        left, right = np.searchsorted(columns, [columns[j] - n + 1, columns[j] + n])
+        c[top:bottom] = -np.inf
+        c[:, left:right] = -np.inf
+        free[top:bottom] = False
+        if free.sum() < len(rows) / 2:
+            c, rows = c[free], rows[free]
+            free = np.ones(len(rows), dtype=bool)
+    return found
+
+
+def greedy_pairs_rounds(b: Tensor, n: int, floor: float = -np.inf) -> Picks:
+    """`greedy_pairs` for a tensor [M, N] on any device, by parallel rounds; the same list."""
+    if b.ndim != 2:
+        raise M2SError(f"scene similarities of shape {list(b.shape)}, expected [M, N]")
+    return greedy_batch(b[None], n, floor)[0]
+
+
+def greedy_batch(b: Tensor, n: int, floor: float | Tensor = -np.inf) -> list[Picks]:
+    """`greedy_pairs` for many film pairs at once, in rounds that need no order.
+
+    A window that beats every window within n rows or n columns of it is chosen by the greedy walk whatever
+    happens elsewhere, so each round takes all of these at once and shuts their rows and columns; 10 to 20
+    rounds do a film pair. Scores and places are packed into one int64 so that ties are exact on every device.
+
+    Args:
+        b: float32 scores [P, M, N]; pad smaller pairs with -inf, which is never chosen.
+        n: shots in a window.
+        floor: stop at scores below this, one for all or one for each pair [P].
+
+    Returns:
+        For each of the P pairs i, j and score as `greedy_pairs` gives them.
+
+    Raises:
+        M2SError: NaN or +inf scores, another dtype, or n below 1.
+    """
+    if b.dtype != torch.float32:
+        raise M2SError(f"scene similarities of type {b.dtype}, expected torch.float32")
+    if n < 1:
+        raise M2SError(f"a scene of {n} shots: it needs at least 1")
+    if not b.numel():
+        return [_picks([], np.empty(b.shape[1:], np.float32)) for _ in range(len(b))]
+    if not bool((b < np.inf).all()):
+        raise M2SError("scene similarities hold NaN or inf")
+    keys, rounds = _keys(b, floor), []
+    near = torch.arange(1 - n, n, device=b.device)
+    while True:
+        rows, columns = keys.amax(2), keys.amax(1)  # [P, M], [P, N]
+        j = (_LOW - (rows & _LOW)) % b.shape[2]  # [P, M] column of each row's best
+        best = (rows > _NEVER) & (rows == _strip_max(rows, n)) & (rows == _strip_max(columns, n).gather(1, j))
+        p, i = best.nonzero(as_tuple=True)  # [picks of this round]
+        if not len(p):
+            return _collect(rounds, b)
+        j = j[p, i]
+        rounds.append(torch.stack([p, i, j]))
+        keys[p[:, None], (i[:, None] + near).clamp(0, b.shape[1] - 1)] = _NEVER
+        keys.mT[p[:, None], (j[:, None] + near).clamp(0, b.shape[2] - 1)] = _NEVER
+
+
+_LOW = (1 << 32) - 1
+_NEVER = -(1 << 63)
+
+
+def _keys(b: Tensor, floor: float | Tensor) -> Tensor:
+    """int64 [P, M, N] that sort like (score, lower i, lower j): the float's bits in order, then the place."""
+    if isinstance(floor, Tensor):
+        floor = floor[:, None, None]  # [P, 1, 1]
+    bits = (b + 0.0).view(torch.int32)  # adding 0 makes -0 equal to 0
+    order = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    place = torch.arange(b.shape[1] * b.shape[2], device=b.device).view(b.shape[1:])
+    keys = (order.long() << 32) + (_LOW - place)
+    return keys.masked_fill_((b < floor) | (b == -np.inf), _NEVER)
+
+
+def _strip_max(x: Tensor, n: int) -> Tensor:
+    """Largest of the 2n - 1 values around each place: [P, L] -> [P, L]."""
+    x = torch.nn.functional.pad(x, (n - 1, n - 1), value=_NEVER)
+    return x.unfold(1, 2 * n - 1, 1).amax(2)
+
+
+def _collect(rounds: list[Tensor], b: Tensor) -> list[Picks]:
+    """The rounds' picks (p, i, j), sorted within each pair as the greedy walk finds them."""
+    found = torch.cat(rounds, dim=1) if rounds else torch.empty(3, 0, dtype=torch.int64, device=b.device)
+    score = b[tuple(found)].cpu().numpy()
+    p, i, j = found.cpu().numpy()
+    order = np.lexsort((j, i, -score, p))
+    ends = np.searchsorted(p[order], np.arange(1, len(b)))
+    return list(zip(*(np.split(a[order], ends) for a in (i, j, score)), strict=True))

@@ -1,0 +1,281 @@
+"""E_movie and the pair model of movie similarity learning (§3.1.2, Fig. 2): B and V without building A.
+
+Average pooling is linear, so B = pool(A) = pool(Y1) pool(Y2)^T, and the last layer of E_movie is linear too,
+so pool(FC2(h)) = FC2(pool(h)) as long as its bias counts only real shots. What is left per film is one FC
+over its shots and a few pooled rows; the [u, v] matrix A is never allocated.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from m2s_lib.errors import M2SError
+from m2s_lib.files import atomic_path
+
+FEATURE_WIDTH = 512  # d of E_shot's output (§3.1.1)
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Lengths of Fig. 2, in shots for the average pool and in rows of B for the max pool (§4.1.2).
+
+    Raises M2SError when no window fits.
+    """
+
+    shots: int = 1024  # length every film is cut or zero-padded to
+    avg_kernel: int = 16  # shots in a "scene" of B
+    avg_stride: int = 8
+    max_kernel: int = 16  # rows of B in a neighbourhood of V
+    max_stride: int = 8
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise M2SError(f"Pooling.{name} is {value!r}: it must be a whole number of at least 1")
+        if self.avg_kernel > self.shots:
+            raise M2SError(f"avg_kernel {self.avg_kernel} is longer than {self.shots} shots: lower it")
+        if self.max_kernel > self.all_rows:
+            raise M2SError(f"max_kernel {self.max_kernel} exceeds the {self.all_rows} rows of B: lower it")
+
+    @property
+    def all_rows(self) -> int:
+        """Rows of the whole B (127 in the paper)."""
+        return (self.shots - self.avg_kernel) // self.avg_stride + 1
+
+    @property
+    def side(self) -> int:
+        """Rows of V (14 in the paper)."""
+        return (self.all_rows - self.max_kernel) // self.max_stride + 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of B that the max pool reads (120 in the paper): floor mode leaves the last ones out."""
+        return min(self.all_rows, (self.side - 1) * self.max_stride + self.max_kernel)
+
+    @property
+    def shots_read(self) -> int:
+        """Shots that reach V (968 in the paper); later ones change nothing and are never computed."""
+        return (self.rows - 1) * self.avg_stride + self.avg_kernel
+
+    @property
+    def n_values(self) -> int:
+        """Values in V (196 in the paper)."""
+        return self.side**2
+
+
+def check_features(film_id: str, x: np.ndarray, width: int = FEATURE_WIDTH) -> np.ndarray:
+    """Return one film's shot features as float32 [n_shots, width], or raise M2SError with film and shot."""
+    x = np.asarray(x)
+    if x.ndim != 2 or x.shape[1] != width:
+        raise M2SError(f"film {film_id!r}: features of shape {list(x.shape)}, expected [shots, {width}]")
+    if x.dtype.kind != "f":
+        raise M2SError(f"film {film_id!r}: features of type {x.dtype}, expected floats; encode it again")
+    x = np.ascontiguousarray(x, dtype=np.float32)
+    finite = np.isfinite(x)
+    if not finite.all():
+        shot = int(np.flatnonzero(~finite.all(axis=1))[0])
+        raise M2SError(f"film {film_id!r}, shot {shot}: the feature is not finite; encode this film again")
+    return x
+
+
+class ShotDropout(nn.Module):
+    """Dropout of single values, drawn for each shot before any pooling.
+
+    On the CPU the mask comes from random bytes, so p is rounded to 1/256 (0.5 is exact): torch's own
+    kernel can cost as much as the FC layer. Draws from torch's global generator; seed it around the call.
+    """
+
+    def __init__(self, p: float = 0.5):
+        super().__init__()
+        if not 0 <= p < 1:
+            raise M2SError(f"dropout is {p}: it must be at least 0 and below 1")
+        self.p = p
+
+    def forward(self, h: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return h
+        if h.is_cuda:
+            return F.dropout(h, self.p)
+        drop = min(round(self.p * 256), 255)  # of 256 byte values
+        words = torch.empty((h.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        keep = words.view(torch.uint8)[: h.numel()] >= drop
+        return h * keep.to(h.dtype).mul_(256 / (256 - drop)).view_as(h)
+
+
+class MovieEncoder(nn.Module):
+    """E_movie: FC 512 - ReLU - dropout 0.5 - FC 512 on frozen shot features (§3.1.2, §4.1.2).
+
+    The paper names two FC layers with dropout between them; the ReLU is our reading, since two FC layers in a
+    row would be one linear map.
+
+    Args:
+        width: d of the shot features.
+        hidden: width of both layers' outputs.
+        dropout: share of hidden values dropped while training.
+    """
+
+    def __init__(self, width: int = FEATURE_WIDTH, hidden: int = 512, dropout: float = 0.5):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.dropout = ShotDropout(dropout)
+        self.fc2 = nn.Linear(hidden, hidden)
+
+    def scene_features(self, x: Tensor) -> Tensor:
+        """Features before the last FC, [..., d] -> [..., hidden], no dropout; mining compares these."""
+        return F.relu_(self.fc1(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shot features [..., d] -> E_movie's output [..., hidden]."""
+        return self.fc2(self.dropout(self.scene_features(x)))
+
+
+def valid_shots(lengths: Tensor, u: int, dtype: torch.dtype) -> Tensor:
+    """1 for the real shots of each film, 0 for padding: lengths [b] -> [b, u]."""
+    return (torch.arange(u, device=lengths.device) < lengths[:, None]).to(dtype)
+
+
+def pool_shots(h: Tensor, valid: Tensor, pooling: Pooling) -> Tensor:
+    """Average pool over time, padding counted as zeros: h [b, u, d], valid [b, u] -> [b, rows, d].
+
+    Sums blocks of gcd(kernel, stride) shots first, so each shot is read once however windows overlap.
+    """
+    block = gcd(pooling.avg_kernel, pooling.avg_stride)
+    per_window, step = pooling.avg_kernel // block, pooling.avg_stride // block
+    h = h.unflatten(1, (-1, block))  # [b, g, s, d]: g blocks of s shots
+    blocks = torch.einsum("bgsd,bgs->bgd", h, valid.unflatten(1, (-1, block)))
+    last = (pooling.rows - 1) * step + 1
+    windows = sum(blocks[:, i : i + last : step] for i in range(per_window))
+    return windows / pooling.avg_kernel  # [b, rows, d]
+
+
+class MoviePairModel(nn.Module):
+    """E_movie and L_output: are two films similar? (§3.1.2, Fig. 2)
+
+    L_output gives two logits (dissimilar, similar), so that the paper's cross-entropy is torch's.
+
+    Args:
+        pooling: lengths of Fig. 2.
+        width, hidden, dropout: as in MovieEncoder.
+    """
+
+    def __init__(
+        self,
+        pooling: Pooling | None = None,
+        width: int = FEATURE_WIDTH,
+        hidden: int = 512,
+        dropout: float = 0.5,
+    ):
+        super().__init__()
+        self.pooling = pooling or Pooling()
+        self.encoder = MovieEncoder(width, hidden, dropout)
+        self.output = nn.Linear(self.pooling.n_values, 2)
+
+    def pooled(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """E_movie's output averaged over each window that V reads; padding is zero after E_movie, not before.
+
+        Args:
+            x: shot features [b, u, d], any u; rows from `lengths` on are ignored.
+            lengths: shots of each film [b], int.
+
+        Returns:
+            [b, rows, hidden]: one film's half of B. Fixed per film in eval mode, so it can be kept.
+        """
+        read = self.pooling.shots_read
+        x = F.pad(x[:, :read], (0, 0, 0, read - min(read, x.shape[1])))  # [b, read, d]
+        h = self.encoder.dropout(self.encoder.scene_features(x))
+        valid = valid_shots(lengths, read, h.dtype)
+        share = pool_shots(valid[..., None], valid, self.pooling)  # [b, rows, 1] real shots in each window
+        y = F.linear(pool_shots(h, valid, self.pooling), self.encoder.fc2.weight)  # [b, rows, hidden]
+        return y + share * self.encoder.fc2.bias
+
+    def compare(self, p1: Tensor, p2: Tensor) -> Tensor:
+        """Logits [b, 2] from two films' pooled rows [b, rows, hidden]: B, max pool, L_output."""
+        b = p1 @ p2.mT  # [b, rows, rows]
+        v = F.max_pool2d(b[:, None], self.pooling.max_kernel, self.pooling.max_stride)  # [b, 1, side, side]
+        return self.output(v.flatten(1))
+
+    def forward(self, x1: Tensor, len1: Tensor, x2: Tensor, len2: Tensor) -> Tensor:
+        """Logits (dissimilar, similar) of film pairs.
+
+        Args:
+            x1, x2: shot features [b, u, d] and [b, v, d], zero-padded at the end.
+            len1, len2: real shots of each film [b].
+
+        Returns:
+            [b, 2].
+        """
+        return self.compare(self.pooled(x1, len1), self.pooled(x2, len2))
+
+
+def literal_similarity(y1: Tensor, y2: Tensor, pooling: Pooling) -> tuple[Tensor, Tensor, Tensor]:
+    """A, B and V as Eq. 2 and Fig. 2 write them, from E_movie's output: for the figure and as the reference.
+
+    Args:
+        y1, y2: [b, shots, hidden], padded rows zero.
+
+    Returns:
+        A [b, shots, shots], B [b, all_rows, all_rows], V [b, side, side].
+    """
+    a = y1 @ y2.mT  # [b, u, v]
+    b = F.avg_pool2d(a[:, None], pooling.avg_kernel, pooling.avg_stride)  # [b, 1, all_rows, all_rows]
+    v = F.max_pool2d(b, pooling.max_kernel, pooling.max_stride)  # [b, 1, side, side]
+    return a, b[:, 0], v[:, 0]
+
+
+@torch.no_grad()
+def figure2_matrices(model: MoviePairModel, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The three matrices of Fig. 2 for one film pair, without dropout.
+
+    Args:
+        model: a trained (or untrained) pair model; its mode is left as it was.
+        x1, x2: shot features [n_shots, d]; cut or padded to `pooling.shots`.
+
+    Returns:
+        A [shots, shots], B [all_rows, all_rows], V [side, side] as float32 arrays.
+    """
+    device, shots = model.output.weight.device, model.pooling.shots
+    y = []
+    for name, x in (("first", x1), ("second", x2)):
+        x = torch.from_numpy(check_features(name, x, model.encoder.fc1.in_features)[:shots]).to(device)
+        h = model.encoder.scene_features(x)
+        y.append(F.pad(model.encoder.fc2(h), (0, 0, 0, shots - len(x))))  # [shots, hidden]
+    a, b, v = literal_similarity(y[0][None], y[1][None], model.pooling)
+    return tuple(m[0].cpu().numpy() for m in (a, b, v))
+
+
+def save_movie_encoder(path: str | Path, model: MoviePairModel, config: dict | None = None) -> None:
+    """Write E_movie and L_output as safetensors; their shape and `config` go to its metadata."""
+    first = model.encoder.fc1
+    shape = {"width": first.in_features, "hidden": first.out_features, "dropout": model.encoder.dropout.p}
+    metadata = {"movie_encoder": json.dumps({"pooling": asdict(model.pooling), **shape})}
+    metadata["config"] = json.dumps(config or {})
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_movie_encoder(path: str | Path, device: str | torch.device = "cpu") -> MoviePairModel:
+    """Read what `save_movie_encoder` wrote, in eval mode; `.encoder` is E_movie.
+
+    Raises M2SError when the file is missing, damaged or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise M2SError(f"{path} is missing: run 02_movie_similarity first")
+    try:
+        with safe_open(path, framework="pt") as f:
+            shape = json.loads((f.metadata() or {})["movie_encoder"])
+            tensors = {name: f.get_tensor(name) for name in f.keys()}
+        model = MoviePairModel(Pooling(**shape.pop("pooling")), **shape)
+        model.load_state_dict(tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise M2SError(f"{path} is not a movie encoder ({error}): run 02_movie_similarity again") from error
+    return model.to(device).eval()

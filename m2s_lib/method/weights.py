@@ -1,0 +1,128 @@
+"""Encoders on disk: safetensors with their configuration, and backbones from other people's checkpoints."""
+
+import dataclasses
+import json
+import os
+
+import safetensors.torch
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from timm.models import mvitv2, vision_transformer
+from torch import Tensor
+
+from m2s_lib.errors import M2SError
+from m2s_lib.files import atomic_path
+from m2s_lib.method.frame_encoder import FrameEncoder
+from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
+from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
+
+FILES = (".safetensors", ".pt", ".pth", ".bin")
+KINDS = {"shot": (ShotEncoder, ShotEncoderConfig), "scene": (SceneEncoder, SceneEncoderConfig)}
+
+
+def save_encoder(path: str | os.PathLike, encoder: ShotEncoder | SceneEncoder) -> None:
+    """Write an encoder's weights and configuration as one safetensors file, atomically."""
+    kind = next(k for k, (cls, _) in KINDS.items() if isinstance(encoder, cls))
+    state = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
+    metadata = {"kind": kind, "config": json.dumps(dataclasses.asdict(encoder.config))}
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(state, temporary, metadata)
+
+
+def load_encoder(path: str | os.PathLike, device: torch.device | str = "cpu") -> ShotEncoder | SceneEncoder:
+    """Read what `save_encoder` wrote, in evaluation mode.
+
+    Raises:
+        M2SError: absent, damaged, or not such a file.
+    """
+    state, metadata = _read_safetensors(path)
+    if metadata.get("kind") not in KINDS or "config" not in metadata:
+        raise M2SError(
+            f"{path} holds weights but no encoder configuration: for timm's or CLIP's use load_backbone"
+        )
+    cls, config = KINDS[metadata["kind"]]
+    encoder = cls(config(**json.loads(metadata["config"])))
+    encoder.load_state_dict(state)
+    return encoder.to(device).eval()
+
+
+def load_backbone(encoder: FrameEncoder, source: str | os.PathLike) -> FrameEncoder:
+    """Start the backbone from a checkpoint, for instance CLIP's ViT-B/16 (Table 1, row 14); returns it.
+
+    Positional embeddings (and a patch kernel of another size) are resampled to the encoder's grid. A
+    projection of the encoder's own out_dim (CLIP's 512 for E_shot) goes into `fc`; any other classifier is
+    left out.
+
+    Args:
+        encoder: its configuration has to describe the checkpoint's shapes; CLIP needs preset 'clip'.
+        source: a local .safetensors, .pt or .pth state dict in the layout of timm, OpenAI CLIP or open_clip,
+            or the name of a timm model, which the model hub serves when it is online or in its cache.
+    Raises:
+        M2SError: absent, unreadable, or made for another shape.
+    """
+    source = os.fspath(source)
+    state = _read_state(source) if source.endswith(FILES) or os.path.exists(source) else _hub_state(source)
+    arch = vision_transformer if encoder.config.arch == "vit" else mvitv2
+    state = arch.checkpoint_filter_fn(state, encoder.backbone)
+    prefix = "head" if encoder.config.arch == "vit" else "head.fc"
+    head = {n: state.pop(f"{prefix}.{n}") for n in ("weight", "bias") if f"{prefix}.{n}" in state}
+    expected = encoder.backbone.state_dict()
+    wrong = [
+        f"{n} {list(v.shape)} instead of {list(expected[n].shape)}"
+        for n, v in state.items()
+        if n in expected and v.shape != expected[n].shape
+    ]
+    missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    if wrong or missing or extra:
+        raise M2SError(
+            f"{source} does not fit this encoder: missing {missing[:3]} ({len(missing)}), not known "
+            f"{extra[:3]} ({len(extra)}), of another shape {wrong[:3]} ({len(wrong)}): choose the preset "
+            "that the checkpoint was made with (CLIP: 'clip')"
+        )
+    encoder.backbone.load_state_dict(state)
+    if "weight" in head and head["weight"].shape == encoder.fc.weight.shape:
+        encoder.fc.load_state_dict(head)
+    return encoder
+
+
+def _read_state(path: str) -> dict[str, Tensor]:
+    """A state dict from a local file, never by unpickling code."""
+    if path.endswith(".safetensors"):
+        return _read_safetensors(path)[0]
+    if not os.path.exists(path):
+        raise M2SError(f"weights not found: put them at {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises several kinds, for damage and for code inside the file
+        raise M2SError(
+            f"{path} cannot be read as plain weights ({str(error)[:200]}): save its state_dict as safetensors"
+        ) from error
+    return dict(state)
+
+
+def _read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as f:
+            return {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}
+    except FileNotFoundError as error:
+        raise M2SError(f"weights not found: put them at {path}") from error
+    except (SafetensorError, OSError) as error:
+        raise M2SError(
+            f"{path} is not a whole safetensors file ({error}): write or fetch it again"
+        ) from error
+
+
+def _hub_state(name: str) -> dict[str, Tensor]:
+    """Weights of a timm model by name, from the hub or its cache."""
+    if not timm.is_model(name):
+        raise M2SError(
+            f"weights not found: put them at {name} (it is no file, and timm has no model of that name)"
+        )
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # offline, not in the cache, or a model without published weights
+        raise M2SError(
+            f"weights not found: {name} is not in the model hub's cache and the hub cannot be reached "
+            f"({type(error).__name__}): go online once, or put a file anywhere and pass its path"
+        ) from error

@@ -1,0 +1,148 @@
+"""Heat maps, curves and bars: the numbers that end up in the picture."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from m2s_lib.display.figures import (
+    alt_text,
+    figure2,
+    loss_curves,
+    precision_bars,
+    roc_figure,
+    similarity_heatmap,
+)
+from m2s_lib.errors import M2SError
+
+
+def draw(fig):
+    fig.savefig(io.BytesIO(), dpi=60)
+    assert alt_text(fig)
+    return fig
+
+
+def test_heat_map_with_marks():
+    B = np.arange(60.0).reshape(10, 6)
+    picks = pd.DataFrame({"shot_a": [9, 0, 4], "shot_b": [5, 0, 2], "rank": [1, 2, 3]})
+    fig = draw(similarity_heatmap(B, picks, ["$A$", "B_1"], n_numbered=2))
+    axes, bar = fig.axes
+    np.testing.assert_array_equal(axes.images[0].get_array(), B)
+    assert axes.images[0].get_extent() == [-0.5, 5.5, 9.5, -0.5]  # cell (i, j) is centred at (j, i)
+    assert axes.collections[-1].get_offsets().tolist() == [[5, 9], [0, 0], [2, 4]]
+    assert [(t.get_text(), t.xy) for t in axes.texts] == [("1", (5, 9)), ("2", (0, 0))]
+    assert axes.get_title(loc="left") == "10 x 6 scenes, 3 scene pairs selected"
+    assert axes.get_ylabel() == r"first shot of scene, \$A\$"
+    assert "similarity" in bar.get_ylabel()
+    assert "from 0 to 59; 3 selected" in alt_text(fig)
+    assert not draw(similarity_heatmap(B, None, ["A", "B"])).axes[0].texts
+
+
+def test_large_heat_maps_keep_their_peaks():
+    B = np.zeros((2500, 1200), np.float32)
+    B[1777, 1111] = 1
+    fig = draw(similarity_heatmap(B, None, ["A", "B"]))
+    cells = fig.axes[0].images[0].get_array()
+    assert cells.shape == (834, 400)
+    assert np.argwhere(cells == 1).tolist() == [[1777 // 3, 1111 // 3]]
+    assert "3 x 3 cells" in fig.axes[0].get_title(loc="left")
+    assert fig.axes[0].images[0].get_extent() == [-0.5, 1199.5, 2499.5, -0.5]
+
+
+def test_figure_2():
+    rng = np.random.default_rng(0)
+    V = rng.random(196)
+    fig = draw(figure2(rng.random((1024, 1024)), rng.random((127, 127)), V))
+    panels = [axes for axes in fig.axes if axes.get_title(loc="left")]
+    assert [axes.get_title(loc="left").split("\n")[1] for axes in panels] == [
+        "1,024 x 1,024",
+        "127 x 127",
+        "14 x 14",
+    ]
+    np.testing.assert_array_equal(panels[2].images[0].get_array(), V.reshape(14, 14))
+    assert alt_text(fig).endswith("A 1024 x 1024, B 127 x 127, V 14 x 14.")
+    with pytest.raises(M2SError, match="V has 195 values, expected a square number"):
+        figure2(np.ones((2, 2)), np.ones((2, 2)), V[:195])
+    with pytest.raises(M2SError, match=r"B has shape \(2,\), expected two axes"):
+        figure2(np.ones((2, 2)), np.ones(2), V)
+
+
+def test_loss_curves_draw_what_is_there():
+    log = pd.DataFrame(
+        {"step": [0, 10, 20], "loss": [3.0, 2.0, 1.0], "accuracy": [0.1, np.nan, 0.5], "lr": 0.1}
+    )
+    fig = draw(loss_curves(log))
+    assert [axes.get_ylabel() for axes in fig.axes] == ["loss", "accuracy"]
+    assert fig.axes[0].lines[0].get_xydata().tolist() == [[0, 3], [10, 2], [20, 1]]
+    assert fig.axes[1].lines[0].get_xydata().tolist() == [[0, 0.1], [20, 0.5]]
+    assert alt_text(fig) == "Training curves over 3 logged steps: loss 3 to 1, accuracy 0.1 to 0.5."
+    with pytest.raises(
+        M2SError, match=r"columns \['step', 'lr'\], expected step and at least one of \['loss'"
+    ):
+        loss_curves(log[["step", "lr"]])
+
+
+def test_long_logs_are_smoothed():
+    n = 1000
+    log = pd.DataFrame({"step": range(n), "loss": np.arange(n) % 2, "alignment": 1.0, "uniformity": -2.0})
+    fig = draw(loss_curves(log))
+    raw, smooth = fig.axes[0].lines
+    assert set(raw.get_ydata()) == {0, 1}
+    assert np.ptp(smooth.get_ydata()[20:-20]) < 0.1
+    assert len(fig.axes) == 3
+
+
+def test_roc_curves_from_a_dict_or_a_table():
+    x = np.linspace(0, 1, 5)
+    fig = draw(roc_figure({"sex $1$": (x, x**0.5), "violence": (x, x)}, {"sex $1$": 0.6667}))
+    labels = [t.get_text().replace(r"\$", "$") for t in fig.axes[0].get_legend().get_texts()]
+    assert labels == ["chance 0.500", "sex $1$ 0.667", "violence: not measured"]
+    np.testing.assert_allclose(fig.axes[0].lines[1].get_xydata(), np.c_[x, x**0.5])
+    table = pd.DataFrame({"curve": ["b"] * 5 + ["a"] * 5, "fpr": np.tile(x, 2), "tpr": np.tile(x, 2)})
+    again = draw(roc_figure(table, {"a": 0.5, "b": 0.5}))
+    assert [t.get_text() for t in again.axes[0].get_legend().get_texts()][1:] == ["b 0.500", "a 0.500"]
+
+
+def bars_table():
+    return pd.DataFrame(
+        {
+            "encoder": ["ours", "CLIP $1$", "none"],
+            "value": [0.6, 0.4, np.nan],
+            "ci_low": [0.5, 0.3, np.nan],
+            "ci_high": [0.7, np.nan, np.nan],
+            "n": [120, 120, np.nan],
+        }
+    )
+
+
+def test_bars_with_intervals_and_chance():
+    fig = draw(precision_bars(bars_table(), chance=0.25, what="precision at 1"))
+    axes = fig.axes[0]
+    assert [p.get_width() for p in axes.patches] == [0.6, 0.4, 0]
+    assert axes.collections[0].get_segments()[0].tolist() == [[0.5, 0], [0.7, 0]]
+    assert [t.get_text() for t in axes.texts] == ["0.600  (n = 120)", "0.400  (n = 120)", "not measured"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["ours", r"CLIP \$1\$", "none"]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["chance 0.250"]
+    assert axes.get_xlabel().startswith("precision at 1")
+    assert "ours 0.600" in alt_text(fig)
+    assert "none not measured" in alt_text(fig)
+    assert axes.texts[0].xy[0] == 0.7  # behind the interval
+
+
+def test_bars_in_groups():
+    table = pd.concat([bars_table().assign(metric=f"P@{k}") for k in (1, 5, 10)])
+    axes = draw(precision_bars(table)).axes[0]
+    assert len(axes.patches) == 9
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["P@1", "P@5", "P@10"]
+    centres = sorted(p.get_y() + p.get_height() / 2 for p in axes.patches)
+    assert np.diff(centres).min() > 0.2  # no bar covers another
+
+
+def test_bars_that_cannot_be():
+    with pytest.raises(M2SError, match=r"3 rows and lacks the columns \['ci_low'\]"):
+        precision_bars(bars_table().drop(columns="ci_low"))
+    with pytest.raises(M2SError, match="0 rows"):
+        precision_bars(bars_table().head(0))
+    empty = precision_bars(bars_table().assign(value=np.nan, ci_low=np.nan, ci_high=np.nan))
+    assert [t.get_text() for t in draw(empty).axes[0].texts] == ["not measured"] * 3

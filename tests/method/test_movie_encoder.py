@@ -1,0 +1,279 @@
+"""The pooled pair model against A, avg_pool2d and max_pool2d as the paper writes them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from torch import nn
+
+from m2s_lib.errors import M2SError
+from m2s_lib.method.movie_encoder import (
+    MovieEncoder,
+    MoviePairModel,
+    Pooling,
+    ShotDropout,
+    check_features,
+    figure2_matrices,
+    literal_similarity,
+    load_movie_encoder,
+    pool_shots,
+    save_movie_encoder,
+    valid_shots,
+)
+
+
+class FixedDropout(nn.Module):
+    """Drops the same values of the same shots in both formulations, however many shots either reads."""
+
+    def __init__(self, masks):
+        super().__init__()
+        self.masks, self.calls = masks, 0
+
+    def forward(self, h):
+        self.calls += 1
+        return h * self.masks[(self.calls - 1) % len(self.masks)][:, : h.shape[1]]
+
+
+def pair_model(pooling, d=6, dtype=torch.float64, seed=0):
+    torch.manual_seed(seed)
+    model = MoviePairModel(pooling, width=d, hidden=7).to(dtype)
+    nn.init.normal_(model.encoder.fc1.bias)  # a bias that speaks: padded rows are not zero after FC1
+    nn.init.normal_(model.encoder.fc2.bias)
+    return model
+
+
+def literal(model, x1, len1, x2, len2):
+    """Oracle: E_movie on every shot, padded rows to zero, then A, B, V and L_output."""
+    y = [
+        model.encoder(x) * valid_shots(n, x.shape[1], x.dtype)[..., None] for x, n in ((x1, len1), (x2, len2))
+    ]
+    _, _, v = literal_similarity(*y, model.pooling)
+    return model.output(v.flatten(1))
+
+
+def films(pooling, lengths, d=6, seed=1, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(len(lengths), pooling.shots, d, generator=generator, dtype=dtype)
+    lengths = torch.tensor(lengths)
+    return x * valid_shots(lengths, pooling.shots, dtype)[..., None], lengths
+
+
+def both(model, pooling, lengths1, lengths2, masks=None):
+    """Logits and gradients of the pooled and of the literal formulation."""
+    x1, n1 = films(pooling, lengths1, seed=1)
+    x2, n2 = films(pooling, lengths2, seed=2)
+    found = []
+    for formulation in (model, lambda *a: literal(model, *a)):
+        if masks is not None:
+            model.encoder.dropout = FixedDropout(masks)
+        model.zero_grad()
+        logits = formulation(x1, n1, x2, n2)
+        F.cross_entropy(logits, torch.arange(len(n1)) % 2).backward()
+        found.append([logits.detach(), *(p.grad.clone() for p in model.parameters())])
+    return found
+
+
+def assert_equal(found, tolerance=1e-12):
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).abs().max() <= tolerance * max(float(theirs.abs().max()), 1.0)
+
+
+CASES = [
+    Pooling(40, 8, 4, 4, 2),
+    Pooling(40, 16, 8, 2, 1),
+    Pooling(41, 5, 2, 3, 2),  # kernel is no multiple of the stride
+    Pooling(40, 4, 6, 2, 2),  # shots between windows are never read
+    Pooling(40, 1, 1, 5, 4),
+    Pooling(40, 40, 8, 1, 1),
+]
+
+
+@pytest.mark.parametrize("pooling", CASES, ids=str)
+def test_pooled_equals_literal(pooling):
+    model = pair_model(pooling).train()
+    masks = [2.0 * (torch.rand(3, pooling.shots, 7, dtype=torch.float64) < 0.5) for _ in range(2)]
+    # full length; shorter than one window; a length that ends inside a window; all padding against a film
+    assert_equal(both(model, pooling, [40, 3, 0], [40, 29, 17], masks))
+    assert_equal(both(model.eval(), pooling, [40, 1, 0], [1, 40, 0]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_pooled_equals_literal_for_any_lengths(data):
+    draw = data.draw
+    shots = draw(st.integers(8, 40))
+    kernel, stride = draw(st.integers(1, shots)), draw(st.integers(1, 12))
+    rows = (shots - kernel) // stride + 1
+    pooling = Pooling(shots, kernel, stride, draw(st.integers(1, rows)), draw(st.integers(1, 6)))
+    lengths = draw(st.lists(st.integers(0, shots), min_size=4, max_size=4))
+    assert_equal(both(pair_model(pooling).eval(), pooling, lengths[:2], lengths[2:]))
+
+
+def test_paper_lengths():
+    pooling = Pooling()
+    assert (pooling.all_rows, pooling.rows, pooling.side, pooling.n_values) == (127, 120, 14, 196)
+    assert pooling.shots_read == 968
+    model = pair_model(pooling, dtype=torch.float64).eval()
+    x, n = films(pooling, [1024, 1000])
+    changed = x.clone()
+    changed[:, 968:] += 100.0
+    literal_change = literal(model, changed, n, x, n) - literal(model, x, n, x, n)
+    assert torch.equal(model(changed, n, x, n), model(x, n, x, n))
+    assert literal_change.abs().max() == 0  # the paper's own formulation never reads these shots either
+    changed[:, 967] += 100.0
+    assert not torch.equal(model(changed, n, x, n), model(x, n, x, n))
+    assert_equal([[model(x, n, x, n).detach()], [literal(model, x, n, x, n).detach()]])
+
+
+def test_short_inputs_are_padding():
+    pooling = Pooling(40, 8, 4, 4, 2)
+    model = pair_model(pooling).eval()
+    x, n = films(pooling, [12, 9])
+    assert torch.allclose(model(x[:, :12], n, x[:, :12], n), model(x, n, x, n), rtol=0, atol=1e-12)
+
+
+def test_a_is_never_allocated(monkeypatch):
+    pooling = Pooling(200, 8, 4, 4, 2)
+    model = pair_model(pooling).eval()
+    x, n = films(pooling, [200])
+    sizes = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            sizes.extend(t.numel() for t in (out if isinstance(out, tuple) else (out,)) if torch.is_tensor(t))
+            return out
+
+    with Watch(), torch.no_grad():
+        model(x, n, x, n)
+    assert sizes
+    assert max(sizes) < pooling.shots**2
+
+
+def test_block_sums_are_the_average_pool():
+    for pooling in CASES:
+        x, n = films(pooling, [pooling.shots, pooling.shots // 2])
+        valid = valid_shots(n, pooling.shots, x.dtype)
+        read = pooling.shots_read
+        expected = F.avg_pool1d(x.mT, pooling.avg_kernel, pooling.avg_stride).mT[:, : pooling.rows]
+        found = pool_shots(x[:, :read], valid[:, :read], pooling)
+        assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_encoder_layers():
+    torch.manual_seed(0)
+    encoder = MovieEncoder(6, 7).eval()
+    x = torch.randn(5, 6)
+    h = torch.relu(x @ encoder.fc1.weight.T + encoder.fc1.bias)
+    assert torch.allclose(encoder.scene_features(x), h, atol=1e-6)
+    assert torch.allclose(encoder(x), h @ encoder.fc2.weight.T + encoder.fc2.bias, atol=1e-6)
+    encoder.train()
+    assert torch.equal(encoder.scene_features(x), encoder.eval().scene_features(x))  # no dropout in mining
+    assert [
+        (layer.in_features, layer.out_features) for layer in (MovieEncoder().fc1, MovieEncoder().fc2)
+    ] == [(512, 512)] * 2
+    assert MovieEncoder().dropout.p == 0.5
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_keeps_the_mean(p):
+    torch.manual_seed(3)
+    drop = ShotDropout(p).train()
+    h = torch.ones(400, 501)
+    out = drop(h)
+    kept = (out != 0).float().mean()
+    assert abs(kept - (1 - p)) < 0.01
+    assert abs(out.mean() - 1) < 0.02
+    assert out.unique().numel() == 2
+    rows = (out != 0).float()
+    assert rows.mean(1).std() < 0.05  # single values, not whole shots
+    assert torch.equal(drop.eval()(h), h)
+
+
+def test_dropout_follows_the_seed():
+    drop, h = ShotDropout(0.5).train(), torch.ones(9, 13)
+    torch.manual_seed(1)
+    first = drop(h)
+    assert not torch.equal(drop(h), first)
+    torch.manual_seed(1)
+    assert torch.equal(drop(h), first)
+    with pytest.raises(M2SError, match="dropout is 1"):
+        ShotDropout(1)
+
+
+def test_figure2_matrices():
+    pooling = Pooling(40, 8, 4, 4, 2)
+    model = pair_model(pooling, dtype=torch.float32).eval()
+    rng = np.random.default_rng(0)
+    x1, x2 = rng.normal(size=(55, 6)).astype(np.float32), rng.normal(size=(23, 6)).astype(np.float32)
+    a, b, v = figure2_matrices(model, x1, x2)
+    assert (a.shape, b.shape, v.shape) == ((40, 40), (9, 9), (3, 3))
+    y1, y2 = (model.encoder(torch.from_numpy(x)).detach().numpy() for x in (x1[:40], x2))
+    assert np.allclose(a[:, :23], y1 @ y2.T, atol=1e-5)
+    assert not a[:, 23:].any()
+    assert np.allclose(b[2, 3], a[8:16, 12:20].mean(), atol=1e-5)
+    assert np.isclose(v[1, 0], b[2:6, 0:4].max())
+    n = [torch.tensor([min(len(x), 40)]) for x in (x1, x2)]
+    with torch.no_grad():
+        logits = model(torch.from_numpy(x1)[None], n[0], torch.from_numpy(x2)[None], n[1])
+        assert torch.allclose(logits, model.output(torch.from_numpy(v).flatten()[None]), atol=1e-4)
+
+
+def test_saved_and_loaded(tmp_path):
+    pooling = Pooling(40, 8, 4, 4, 2)
+    model = pair_model(pooling, dtype=torch.float32)
+    save_movie_encoder(tmp_path / "e.safetensors", model, {"lr": 0.1})
+    loaded = load_movie_encoder(tmp_path / "e.safetensors")
+    assert loaded.pooling == pooling
+    assert not loaded.training
+    x, n = films(pooling, [40, 30], dtype=torch.float32)
+    assert torch.equal(loaded(x, n, x, n), model.eval()(x, n, x, n))
+    with safe_open(tmp_path / "e.safetensors", framework="pt") as f:
+        assert json.loads(f.metadata()["config"]) == {"lr": 0.1}
+
+
+def test_loading_says_what_is_wrong(tmp_path):
+    with pytest.raises(M2SError, match="is missing: run 02_movie_similarity first"):
+        load_movie_encoder(tmp_path / "none.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    with pytest.raises(M2SError, match="cut.safetensors is not a movie encoder"):
+        load_movie_encoder(tmp_path / "cut.safetensors")
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(M2SError, match="is not a movie encoder"):
+        load_movie_encoder(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shots": 8}, "avg_kernel 16 is longer than 8 shots"),
+        ({"shots": 24}, "max_kernel 16 exceeds the 2 rows of B"),
+        ({"avg_stride": 0}, "Pooling.avg_stride is 0"),
+        ({"max_kernel": 2.5}, "Pooling.max_kernel is 2.5"),
+    ],
+)
+def test_impossible_pooling(change, message):
+    with pytest.raises(M2SError, match=message):
+        Pooling(**change)
+
+
+def test_bad_features_are_named():
+    good = np.zeros((4, 512), np.float32)
+    assert check_features("f", good.astype(np.float64)).dtype == np.float32
+    bad = good.copy()
+    bad[2, 7] = np.nan
+    with pytest.raises(M2SError, match="film 'alien', shot 2: the feature is not finite"):
+        check_features("alien", bad)
+    with pytest.raises(
+        M2SError, match=r"film 'alien': features of shape \[4, 300\], expected \[shots, 512\]"
+    ):
+        check_features("alien", good[:, :300])
+    with pytest.raises(M2SError, match="features of type uint8, expected floats"):
+        check_features("alien", good.astype(np.uint8))

@@ -1,0 +1,334 @@
+"""Scene mining: B against the windows of A, what is kept, and runs that are killed and go on."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m2s_lib.errors import M2SError
+from m2s_lib.method import pair_miner, scene_mining
+from m2s_lib.method.greedy import greedy_pairs
+from m2s_lib.method.movie_encoder import MovieEncoder
+from m2s_lib.method.pair_miner import MiningConfig, PairMiner, score_floor
+from m2s_lib.method.scene_mining import (
+    keep_count,
+    mine_pairs,
+    mine_to,
+    paper_count_check,
+    scene_features,
+    scene_similarity,
+)
+
+COLUMNS = ["film_a", "film_b", "shot_a", "shot_b", "n_shots", "score", "rank"]
+
+
+def unit(rng, n_shots, d=512):
+    x = rng.normal(size=(n_shots, d)) + np.repeat(rng.normal(size=(n_shots // 5 + 1, d)), 5, axis=0)[:n_shots]
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def corpus(lengths=(40, 55, 30, 61), d=16, seed=0):
+    rng = np.random.default_rng(seed)
+    return {f"film{k}": unit(rng, n, d) for k, n in enumerate(lengths)}
+
+
+def every_pair(features):
+    names = list(features)
+    return pd.DataFrame(
+        [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]], columns=["film_a", "film_b"]
+    )
+
+
+def windows(x1, x2, n):
+    """Oracle: the mean of each n x n window of A, in float64."""
+    a = x1.astype(np.float64) @ x2.astype(np.float64).T
+    return np.array(
+        [[a[i : i + n, j : j + n].mean() for j in range(len(x2) - n + 1)] for i in range(len(x1) - n + 1)]
+    )
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 9, 16])
+def test_b_is_the_mean_of_each_window(n):
+    rng = np.random.default_rng(0)
+    x1, x2 = unit(rng, 70), unit(rng, 64)
+    b = scene_similarity(x1, x2, n)
+    assert b.dtype == np.float32
+    assert np.abs(b - windows(x1, x2, n)).max() <= 2e-7
+    t = scene_similarity(torch.from_numpy(x1), torch.from_numpy(x2), n)
+    assert np.abs(t.numpy() - b).max() <= 2e-7
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 10**6))
+def test_scene_features_are_sliding_means(n_shots, n, seed):
+    x = np.random.default_rng(seed).normal(size=(n_shots, 3)).astype(np.float32)
+    expected = [x[i : i + n].astype(np.float64).mean(axis=0) for i in range(n_shots - n + 1)]
+    found = scene_features(x, n)
+    assert found.shape == (len(expected), 3)
+    assert found.dtype == np.float32
+    if expected:
+        assert np.abs(found - expected).max() < 1e-6
+
+
+def test_long_films_do_not_drift():
+    x = np.full((20_000, 1), 0.1, dtype=np.float32)
+    assert np.abs(scene_features(x, 9) - np.float32(0.1)).max() < 1e-8
+    with pytest.raises(M2SError, match="scene of 0 shots"):
+        scene_features(x, 0)
+
+
+@pytest.mark.parametrize(
+    ("n", "ratio", "kept"), [(86, 0.5, 43), (5, 0.5, 3), (1, 0.5, 1), (0, 0.5, 0), (10, 0.3, 3)]
+)
+def test_keep_count(n, ratio, kept):
+    assert keep_count(n, ratio) == kept
+    assert keep_count(n, 1.0) == n
+
+
+def test_best_half_of_the_greedy_picks():
+    features = corpus()
+    pairs = every_pair(features)
+    found = mine_pairs(features, pairs, 5)
+    assert list(found.columns) == COLUMNS
+    assert found["n_shots"].eq(5).all()
+    at = 0
+    for a, b in pairs.itertuples(index=False):
+        matrix = scene_similarity(features[a], features[b], 5)
+        i, j, score = greedy_pairs(matrix, 5)
+        count = -(-len(i) // 2)
+        rows = found.iloc[at : at + count]
+        at += count
+        assert rows["film_a"].eq(a).all()
+        assert rows["film_b"].eq(b).all()
+        assert rows["shot_a"].tolist() == i[:count].tolist()
+        assert rows["shot_b"].tolist() == j[:count].tolist()
+        assert np.allclose(rows["score"], score[:count], atol=1e-6)
+        assert rows["rank"].tolist() == list(range(1, count + 1))
+    assert at == len(found)
+    assert len(mine_pairs(features, pairs, 5, ratio=1.0)) > len(found)
+
+
+def test_no_shot_is_used_twice_in_a_film_pair():
+    features = corpus((120, 90, 100))
+    for keep in ("best_half", "above_median"):
+        found = mine_pairs(features, every_pair(features), 4, keep=keep)
+        for _, rows in found.groupby(["film_a", "film_b"]):
+            for side in ("shot_a", "shot_b"):
+                assert np.diff(np.sort(rows[side])).min() >= 4
+
+
+def test_above_median_filters_all_windows_first():
+    features = corpus((60, 50))
+    pairs = every_pair(features)
+    matrix = scene_similarity(features["film0"], features["film1"], 4)
+    ordered = np.sort(matrix, axis=None)
+    for ratio in (0.5, 0.1):
+        floor = score_floor(matrix, ratio)
+        assert floor == ordered[len(ordered) - keep_count(len(ordered), ratio)]
+        masked = np.where(matrix >= floor, matrix, -np.inf)
+        found = mine_pairs(features, pairs, 4, keep="above_median", ratio=ratio)
+        i, j, _ = greedy_pairs(masked, 4)
+        assert found["shot_a"].tolist() == i.tolist()
+        assert found["shot_b"].tolist() == j.tolist()
+        assert found["score"].min() >= floor
+    assert score_floor(np.empty((0, 3), np.float32), 0.5) == -np.inf
+
+
+def test_normalise_is_cosine():
+    features = corpus()
+    stretched = {
+        film: x * np.linspace(1, 9, len(x), dtype=np.float32)[:, None] for film, x in features.items()
+    }
+    pairs = every_pair(features)
+    plain = mine_pairs(features, pairs, 5)
+    pd.testing.assert_frame_equal(mine_pairs(stretched, pairs, 5, normalise=True), plain, atol=1e-5)
+    assert not mine_pairs(stretched, pairs, 5)["shot_a"].equals(plain["shot_a"])
+
+
+def test_e_movie_is_read_before_its_last_layer():
+    features = corpus()
+    torch.manual_seed(0)
+    encoder = MovieEncoder(16, 24).train()
+    found = mine_pairs(features, every_pair(features), 5, encoder=encoder)
+    weight, bias = encoder.fc1.weight.detach().numpy(), encoder.fc1.bias.detach().numpy()
+    hidden = {film: np.maximum(x @ weight.T + bias, 0) for film, x in features.items()}
+    by_hand = mine_pairs(hidden, every_pair(features), 5)
+    pd.testing.assert_frame_equal(found, by_hand, atol=1e-5)
+
+
+@pytest.mark.parametrize("keep", ["best_half", "above_median"])
+def test_workers_and_batches_change_nothing(keep, monkeypatch):
+    features = corpus((40, 55, 30, 61, 6, 25))
+    pairs = list(every_pair(features).itertuples(index=False, name=None))
+    config = MiningConfig(7, keep)
+    plain = PairMiner(features, config).mine(pairs)
+    threads = torch.get_num_threads()
+    pd.testing.assert_frame_equal(PairMiner(features, config, workers=3).mine(pairs), plain)
+    assert torch.get_num_threads() == threads
+    miner = PairMiner(features, config)
+    monkeypatch.setattr(pair_miner, "_BATCH_WINDOWS", 10_000)
+    monkeypatch.setattr(miner, "_choose", miner._choose_batched)  # the path of accelerators, on the CPU
+    pd.testing.assert_frame_equal(miner.mine(pairs), plain, atol=1e-6)
+
+
+def test_films_are_pooled_once(monkeypatch):
+    features = corpus()
+    calls = []
+    real = pair_miner.scene_features
+    monkeypatch.setattr(pair_miner, "scene_features", lambda x, n: calls.append(len(x)) or real(x, n))
+    plain = mine_pairs(features, every_pair(features), 5)
+    assert sorted(calls) == [30, 40, 55, 61]
+    calls.clear()
+    monkeypatch.setattr(pair_miner, "_CACHE_BYTES", 1)  # no room: one film stays, the result too
+    pd.testing.assert_frame_equal(mine_pairs(features, every_pair(features), 5), plain)
+    assert len(calls) > 4
+
+
+def test_short_films_are_counted():
+    features = corpus((40, 8, 55, 0))
+    found = mine_pairs(features, every_pair(features), 9)
+    assert set(zip(found["film_a"], found["film_b"], strict=True)) == {("film0", "film2")}
+    assert found.attrs == {
+        "too_short": [
+            {"film": "film1", "shots": 8, "needed": 9},
+            {"film": "film3", "shots": 0, "needed": 9},
+        ],
+        "film_pairs_without": 5,
+    }
+    nothing = mine_pairs(features, every_pair(features).iloc[:0], 9)
+    assert list(nothing.columns) == COLUMNS
+    assert len(nothing) == 0
+    assert (nothing.dtypes == found.dtypes).all()
+
+
+def test_a_film_pair_counts_once():
+    features = corpus()
+    once = pd.DataFrame({"film_a": ["film0", "film1"], "film_b": ["film2", "film3"]})
+    again = pd.DataFrame({"film_a": ["film2", "film1"], "film_b": ["film0", "film3"]})
+    pd.testing.assert_frame_equal(
+        mine_pairs(features, pd.concat([once, again]), 5), mine_pairs(features, once, 5)
+    )
+
+
+def test_bad_input_is_said():
+    features = corpus()
+    pairs = every_pair(features)
+    with pytest.raises(M2SError, match="1 films of the film pairs have no shot features, e.g. 'film3'"):
+        mine_pairs({film: features[film] for film in ("film0", "film1", "film2")}, pairs)
+    with pytest.raises(M2SError, match="hold 'film0' with itself"):
+        mine_pairs(features, pd.DataFrame({"film_a": ["film0"], "film_b": ["film0"]}))
+    with pytest.raises(M2SError, match="keep is 'half'"):
+        mine_pairs(features, pairs, keep="half")
+    with pytest.raises(M2SError, match="ratio is 0"):
+        mine_pairs(features, pairs, ratio=0)
+    with pytest.raises(M2SError, match="a scene of 0 shots"):
+        mine_pairs(features, pairs, 0)
+    with pytest.raises(M2SError, match="workers is 0"):
+        mine_pairs(features, pairs, workers=0)
+    with pytest.raises(
+        M2SError, match=r"film 'film0': features of shape \[40, 16\], expected \[shots, 512\]"
+    ):
+        mine_pairs(features, pairs, encoder=MovieEncoder())
+    huge = {film: x * np.float32(1e30) for film, x in features.items()}
+    with pytest.raises(M2SError, match="films 'film0' and 'film1': scene similarities hold NaN or inf"):
+        mine_pairs(huge, pairs)
+    features["film1"][3, 4] = np.nan
+    with pytest.raises(M2SError, match="film 'film1', shot 3: the feature is not finite"):
+        mine_pairs(features, pairs)
+
+
+def test_mine_to_writes_what_mine_pairs_returns(tmp_path):
+    features = corpus((40, 55, 30, 61, 6))
+    pairs = every_pair(features)
+    expected = mine_pairs(features, pairs, 7)
+    found = mine_to(tmp_path / "scene_pairs.parquet", features, pairs, 7, shard=3)
+    pd.testing.assert_frame_equal(found, expected)
+    assert found.attrs == expected.attrs
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "scene_pairs.parquet"), expected)
+    assert [p.name for p in tmp_path.iterdir()] == ["scene_pairs.parquet"]
+
+
+def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
+    features = corpus()
+    pairs = every_pair(features)
+    path = tmp_path / "scene_pairs.parquet"
+    mined = []
+    real = PairMiner.mine
+
+    def stops(self, part):
+        mined.append(part)
+        if len(mined) == 3:
+            raise KeyboardInterrupt
+        return real(self, part)
+
+    monkeypatch.setattr(PairMiner, "mine", stops)
+    with pytest.raises(KeyboardInterrupt):
+        mine_to(path, features, pairs, 5, shard=2)
+    assert not path.exists()
+    shards = sorted((tmp_path / "scene_pairs.parquet.shards").iterdir())
+    assert len(shards) == 2
+    shards[0].write_bytes(b"damaged")
+    found = mine_to(path, features, pairs, 5, shard=2)
+    assert len(mined) == 5  # the third shard and the damaged one; the other was kept
+    monkeypatch.setattr(PairMiner, "mine", real)
+    pd.testing.assert_frame_equal(found, mine_pairs(features, pairs, 5))
+
+
+def test_shards_of_other_runs_are_not_taken_over(tmp_path, monkeypatch):
+    features = corpus()
+    pairs = list(every_pair(features).itertuples(index=False, name=None))
+    changed = {film: x.copy() for film, x in features.items()}
+    changed["film2"][11, 3] += 0.01
+    torch.manual_seed(0)
+    digests = [
+        PairMiner(features, MiningConfig(5)).digest(pairs),
+        PairMiner(features, MiningConfig(6)).digest(pairs),
+        PairMiner(features, MiningConfig(5, ratio=0.4)).digest(pairs),
+        PairMiner(features, MiningConfig(5), MovieEncoder(16)).digest(pairs),
+        PairMiner(features, MiningConfig(5), MovieEncoder(16)).digest(pairs),
+        PairMiner(features, MiningConfig(5)).digest(pairs[:-1]),
+        PairMiner(changed, MiningConfig(5)).digest(pairs),
+    ]
+    assert len(set(digests)) == len(digests)
+    assert PairMiner(dict(features), MiningConfig(5)).digest(pairs) == digests[0]
+
+
+def test_memory_of_long_films():
+    """Two films of 3,000 shots: B is 36 MB, and little may lie beside it."""
+    rng = np.random.default_rng(0)
+    features = {name: rng.normal(size=(3000, 64)).astype(np.float32) for name in ("a", "b")}
+    import tracemalloc
+
+    miner = PairMiner(features, MiningConfig(9))
+    miner.mine([("a", "b")])  # fills the caches and the buffer, which torch allocates
+    tracemalloc.start()
+    found = miner.mine([("a", "b")])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) > 100
+    assert miner._local.buffer.nbytes == 2992**2 * 4
+    assert peak < 100 << 20
+
+
+def test_the_papers_count_fits_the_best_half():
+    table = paper_count_check().set_index("keep")
+    published = 2.5e6  # Table 2, row 10
+    distance = (table["scene_pairs"] / published).apply(np.log).abs()
+    assert distance.idxmin() == "best_half"
+    assert (
+        table.loc["above_median", "scene_pairs"] > 0.95 * table.loc["all", "scene_pairs"]
+    )  # drops next to none
+    assert table.loc["all", "per_film_pair"] <= 1088 // 9
+    half = paper_count_check(500, 10, samples=2)
+    assert (half["scene_pairs"] == (half["per_film_pair"] * 10).round()).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("keep", ["best_half", "above_median"])
+def test_cuda_mines_the_same(keep):
+    features = corpus((140, 255, 130, 61, 6))
+    pairs = every_pair(features)
+    found = scene_mining.mine_pairs(features, pairs, 9, keep=keep, device="cuda")
+    pd.testing.assert_frame_equal(found, mine_pairs(features, pairs, 9, keep=keep), atol=1e-6)
