@@ -2,12 +2,17 @@
 
 import numpy as np
 
-from m2s_lib.films.synthetic import Film, Scene, Shot, WorldConfig
+from m2s_lib.films.synthetic import RELATIONSHIPS, Film, Scene, Shot, WorldConfig
 
-# The theme's light: gratings that differ in direction and pitch only, so that their colours and brightness are the
-# same. (cycles over a quarter of the picture's width, cycles over a quarter of its height): slow enough for any codec.
+# The theme's light: gratings that differ in direction and pitch only, so that their colours and brightness
+# are the same. (cycles over a quarter of the picture's width, cycles over a quarter of its height): slow
+# enough for any codec.
 _WAVES = ((1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2), (2, 1), (1, 2), (2, 2), (2, -2), (2, -1), (1, -2))
 _WAVES_PER_PICTURE = 4
+# A cut to another set-up shows another wall, so that it can be seen as one.
+_WALLS = np.asarray(
+    [[1.35, 0.85, 0.80], [0.65, 0.90, 0.65], [0.90, 0.85, 1.40], [1.25, 1.30, 0.70]], np.float32
+)
 _PERSON_COLOURS = np.asarray([[0.85, 0.55, 0.40], [0.45, 0.60, 0.80], [0.60, 0.75, 0.45], [0.80, 0.75, 0.45]])
 
 
@@ -47,9 +52,10 @@ def draw_shot(config: WorldConfig, film: Film, scene_number: int, shot_number: i
 
 
 def _set(scene: Scene, shot: Shot, h: int, w: int, rng: np.random.Generator) -> np.ndarray:
-    """The empty set: light and warmth of the scene, a gradient that depends on the camera's angle, the place's lines."""
-    base = 0.22 if scene.night else 0.58
+    """The empty set: the scene's light and warmth, a gradient that turns with the angle, the place."""
+    base = 0.26 if scene.night else 0.56
     colour = np.asarray([1.15, 0.95, 0.70] if scene.warm else [0.75, 0.95, 1.18], np.float32) * base
+    colour *= _WALLS[shot.setup.wall]
     x = np.linspace(0, 1, w, dtype=np.float32)
     slope = 1 + 0.25 * np.cos(2 * np.pi * (x - shot.setup.angle))
     floor = np.where(np.arange(h) > h * (0.62 if not shot.setup.close else 0.8), 0.75, 1.0).astype(np.float32)
@@ -80,17 +86,17 @@ def _furnish(canvas: np.ndarray, place: int, angle: float) -> None:
 
 
 def _theme_light(theme: int, h: int, w: int) -> np.ndarray:
-    """The theme's grating in [-1, 1], fixed to the picture as light through blinds is fixed to a set: [h, w]."""
+    """The theme's grating in [-1, 1], fixed to the picture as light through blinds is to a set: [h, w]."""
     across, down = _WAVES[theme]
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
     return np.sin(2 * np.pi * _WAVES_PER_PICTURE * (across * x / w + down * y / h))
 
 
 def _people(scene: Scene, shot: Shot, h: int, w: int, rng: np.random.Generator) -> list[tuple]:
-    """Sprites (x, y, mask, colour, sway px): one big face in a close-up, small figures in a wide shot, more in a crowd."""
+    """Sprites (x, y, mask, colour, sway px): big faces in a close-up, small figures in a wide shot."""
     count = (2 if shot.setup.close else 6) if scene.crowd else (1 if shot.setup.close else 2)
     size = shot.zoom * h * (0.62 if shot.setup.close else 0.24)
-    near = 0.5 * (1 + scene.relationship) / len(("a", "b", "c", "d"))  # couples stand at a distance that says who they are
+    near = 0.5 * (1 + scene.relationship) / len(RELATIONSHIPS)  # their distance says who the two are
     sprites = []
     for i in range(count):
         if i < 2:
@@ -99,7 +105,8 @@ def _people(scene: Scene, shot: Shot, h: int, w: int, rng: np.random.Generator) 
             x = rng.uniform(0.05, 0.95) * w
         y = h * (0.55 if shot.setup.close else 0.62)
         colour = _PERSON_COLOURS[(scene.relationship + i) % 4] * (0.55 if scene.night else 1.0)
-        sprites.append((x, y, _ellipse(size, size * (0.75 if shot.setup.close else 0.4)), colour, 1.0 + 1.5 * scene.speaking))
+        mask = _ellipse(size, size * (0.75 if shot.setup.close else 0.4))
+        sprites.append((x, y, mask, colour, 1.0 + 1.5 * scene.speaking))
     return sprites
 
 

@@ -20,7 +20,7 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 
 PRESETS = {
     "base": {},  # ViT-B/16 at 128 px, the paper's
-    "tiny": {"image_size": 64, "width": 192, "depth": 4, "heads": 3},  # two CPU cores, the demo
+    "tiny": {"image_size": 64, "width": 128, "depth": 4, "heads": 4},  # two CPU cores, the demo
     "test": {"image_size": 32, "patch": 8, "width": 32, "depth": 2, "heads": 2},  # seconds
     "clip": {"clip": True, "mean": CLIP_MEAN, "std": CLIP_STD},  # Table 1 row 14, weights by load_backbone
     "mvitv2_small": {

@@ -244,7 +244,7 @@ def figure2_matrices(model: MoviePairModel, x1: np.ndarray, x2: np.ndarray) -> t
     device, shots = model.output.weight.device, model.pooling.shots
     y = []
     for name, x in (("first", x1), ("second", x2)):
-        x = torch.from_numpy(check_features(name, x, model.encoder.fc1.in_features)[:shots]).to(device)
+        x = torch.tensor(check_features(name, x, model.encoder.fc1.in_features)[:shots]).to(device)
         h = model.encoder.scene_features(x)
         y.append(F.pad(model.encoder.fc2(h), (0, 0, 0, shots - len(x))))  # [shots, hidden]
     a, b, v = literal_similarity(y[0][None], y[1][None], model.pooling)

@@ -112,6 +112,7 @@ def train_movie_encoder(
     Readings where the paper is silent:
         - its pairs have no order but the flattened V has one: each step turns a random half of them around;
         - dissimilar pairs are drawn anew each epoch, never one that is similar or held out;
+        - a film that is in several pairs of a batch is encoded once, with one dropout mask for all of them;
         - pairs are held out as pairs, so their films are seen in training within other pairs;
         - SGD at lr 0.1 stalls or diverges with the scale of the shot features: they are centred and brought
           to one length at which |V|^2 starts near 64. FC1 absorbs this affine map in the end, so E_movie
@@ -214,16 +215,23 @@ def _gradients(model, corpus, codes: np.ndarray, config: MovieTrainConfig, rng) 
         room = (corpus.counts[films] - pooling.shots).clamp(min=0).cpu().numpy()
         offsets = torch.from_numpy(rng.integers(0, room + 1)).to(device)
     total = torch.zeros(2, device=device)
-    for part in torch.arange(len(codes), device=device).split(config.part):
-        x, lengths = corpus.take(films[:, part].flatten(), pooling.shots_read, offsets[:, part].flatten())
+    for part in torch.arange(len(codes), device=device).split(_part_size(ab, config)):
+        slots = torch.stack([films[:, part].flatten(), offsets[:, part].flatten()])  # [2, 2 pairs]
+        once, place = slots.unique(dim=1, return_inverse=True)  # a film in several pairs is encoded once
+        x, lengths = corpus.take(once[0], pooling.shots_read, once[1])
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            p1, p2 = model.pooled(x, lengths).chunk(2)  # [b, rows, hidden] each
+            p1, p2 = model.pooled(x, lengths)[place].chunk(2)  # [b, rows, hidden] each
             logits = model.compare(p1, p2).float()  # [b, 2]
         loss = F.cross_entropy(logits, target[part], reduction="sum") / len(codes)
         loss.backward()
         hits = (logits.argmax(1) == target[part]).sum() / len(codes)
         total += torch.stack([loss.detach(), hits])
     return total
+
+
+def _part_size(ab: np.ndarray, config: MovieTrainConfig) -> int:
+    """Film pairs at once: the whole batch when its distinct films are no more than `part` pairs have."""
+    return len(ab[0]) if len(np.unique(ab)) <= 2 * config.part else config.part
 
 
 @torch.no_grad()

@@ -179,7 +179,7 @@ class PairMiner:
                 return self._scenes[film]
         raw = np.asarray(self.features[film])
         width = raw.shape[-1] if self.encoder is None else self.encoder.fc1.in_features
-        x = torch.from_numpy(check_features(film, raw, width)).to(self.device)
+        x = torch.tensor(check_features(film, raw, width)).to(self.device)
         if self.encoder is not None:
             x = self.encoder.scene_features(x)
         if self.config.normalise:

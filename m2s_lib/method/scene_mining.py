@@ -23,6 +23,7 @@ from m2s_lib.method.pair_miner import (
     scene_features,
     scene_similarity,
     score_floor,
+    strict_float32,
 )
 from m2s_lib.progress import Progress
 
@@ -34,6 +35,7 @@ __all__ = [
     "keep_count",
     "mine_pairs",
     "mine_to",
+    "pair_similarity",
     "paper_count_check",
     "scene_features",
     "scene_similarity",
@@ -218,3 +220,16 @@ def _made_up_film(rng: np.random.Generator, n_shots: int, d: int = 128) -> np.nd
     centres = rng.normal(size=(int(starts.sum()) + 1, d))
     x = centres[np.cumsum(starts)] + rng.normal(size=(n_shots, d))
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def pair_similarity(
+    x1: np.ndarray, x2: np.ndarray, n: int = 9, *, encoder: MovieEncoder | None = None, normalise: bool = False
+) -> np.ndarray:
+    """B of one film pair as `mine_pairs` sees it: float32 [u - n + 1, v - n + 1].
+
+    Args:
+        x1, x2: shot features [u, d], [v, d]. n, encoder, normalise: as in `mine_pairs`.
+    """
+    miner = PairMiner({"a": x1, "b": x2}, MiningConfig(n, normalise=normalise), encoder)
+    with strict_float32(), torch.inference_mode():
+        return (miner.scenes("a") @ miner.scenes("b").T).cpu().numpy()

@@ -1,7 +1,10 @@
 """E_shot: shots to 512-d appearance vectors, and the neighbours that it learns from (section 3.1.1)."""
 
 import dataclasses
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from m2s_lib.errors import M2SError
+from m2s_lib.files import read_json, write_json, write_npy
 from m2s_lib.method.frame_encoder import EncoderConfig, FrameEncoder
+from m2s_lib.progress import progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +65,34 @@ def encode_shots(
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             features[start : start + batch] = encoder.embed(shots).float().cpu().numpy()
     return features
+
+
+def encode_films(
+    encoder: ShotEncoder,
+    stores: Mapping[str, object],
+    folder: str | os.PathLike,
+    device: torch.device | str | None = None,
+) -> int:
+    """Write `folder`/<film_id>.npy, the features of every film; films that this encoder has done stay.
+
+    A stamp in the folder holds a hash of the encoder's weights; with other weights all films are done again.
+
+    Returns:
+        How many films were encoded.
+    """
+    folder = Path(folder)
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in encoder.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
+    stamp = folder / "encoder.json"
+    if not (stamp.exists() and read_json(stamp).get("encoder") == digest.hexdigest()):
+        for old in folder.glob("*.npy"):
+            old.unlink()
+        write_json(stamp, {"encoder": digest.hexdigest()})
+    todo = [film for film in stores if not (folder / f"{film}.npy").exists()]
+    for film in progress(todo, "shot features", unit="films"):
+        write_npy(folder / f"{film}.npy", encode_shots(encoder, stores[film], device=device))
+    return len(todo)
 
 
 class ShotFrames:

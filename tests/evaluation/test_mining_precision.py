@@ -173,6 +173,17 @@ def test_film_pairs_are_drawn_whole():
         precision_interval(table.iloc[:0])
 
 
+def test_seeds_are_drawn_whole():
+    """The same with seeds: ten of them disagree altogether, and no number of scene pairs makes up for it."""
+    table = pd.DataFrame(
+        [(k, f"f{f}", f"g{f}", 100, 100 * (k % 2)) for k in range(10) for f in range(30)],
+        columns=["seed", "film_a", "film_b", "n_pairs", "n_same"],
+    )
+    interval = precision_interval(table)
+    assert interval["ci_low"] == pytest.approx(0.2, abs=0.1)
+    assert interval["ci_high"] == pytest.approx(0.8, abs=0.1)
+
+
 def test_precision_against_what_is_kept():
     table = precision_by_score(PAIRS, THEMES, [0.3, 0.5, 1.0])
     assert table["n_pairs"].tolist() == [2, 3, 4]  # of 3 and 1 pairs: 1 + 1, 2 + 1, 3 + 1

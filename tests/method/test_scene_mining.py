@@ -1,90 +1,25 @@
-"""Scene mining: B against the windows of A, what is kept, and runs that are killed and go on."""
+"""Scene mining: what is kept, film pairs that give nothing, runs that are killed and go on."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
-from m2s_lib.method import pair_miner, scene_mining
+from m2s_lib.method import scene_mining
 from m2s_lib.method.greedy import greedy_pairs
 from m2s_lib.method.movie_encoder import MovieEncoder
-from m2s_lib.method.pair_miner import MiningConfig, PairMiner, score_floor
+from m2s_lib.method.pair_miner import PairMiner, score_floor
 from m2s_lib.method.scene_mining import (
     keep_count,
     mine_pairs,
     mine_to,
     paper_count_check,
-    scene_features,
     scene_similarity,
 )
+from tests.method.mining_films import corpus, every_pair, windows
 
 COLUMNS = ["film_a", "film_b", "shot_a", "shot_b", "n_shots", "score", "rank"]
-
-
-def unit(rng, n_shots, d=512):
-    x = rng.normal(size=(n_shots, d)) + np.repeat(rng.normal(size=(n_shots // 5 + 1, d)), 5, axis=0)[:n_shots]
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-
-
-def corpus(lengths=(40, 55, 30, 61), d=16, seed=0):
-    rng = np.random.default_rng(seed)
-    return {f"film{k}": unit(rng, n, d) for k, n in enumerate(lengths)}
-
-
-def every_pair(features):
-    names = list(features)
-    return pd.DataFrame(
-        [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]], columns=["film_a", "film_b"]
-    )
-
-
-def windows(x1, x2, n):
-    """Oracle: the mean of each n x n window of A, in float64."""
-    a = x1.astype(np.float64) @ x2.astype(np.float64).T
-    return np.array(
-        [[a[i : i + n, j : j + n].mean() for j in range(len(x2) - n + 1)] for i in range(len(x1) - n + 1)]
-    )
-
-
-@pytest.mark.parametrize("n", [1, 2, 7, 9, 16])
-def test_b_is_the_mean_of_each_window(n):
-    rng = np.random.default_rng(0)
-    x1, x2 = unit(rng, 70), unit(rng, 64)
-    b = scene_similarity(x1, x2, n)
-    assert b.dtype == np.float32
-    assert np.abs(b - windows(x1, x2, n)).max() <= 2e-7
-    t = scene_similarity(torch.from_numpy(x1), torch.from_numpy(x2), n)
-    assert np.abs(t.numpy() - b).max() <= 2e-7
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 10**6))
-def test_scene_features_are_sliding_means(n_shots, n, seed):
-    x = np.random.default_rng(seed).normal(size=(n_shots, 3)).astype(np.float32)
-    expected = [x[i : i + n].astype(np.float64).mean(axis=0) for i in range(n_shots - n + 1)]
-    found = scene_features(x, n)
-    assert found.shape == (len(expected), 3)
-    assert found.dtype == np.float32
-    if expected:
-        assert np.abs(found - expected).max() < 1e-6
-
-
-def test_long_films_do_not_drift():
-    x = np.full((20_000, 1), 0.1, dtype=np.float32)
-    assert np.abs(scene_features(x, 9) - np.float32(0.1)).max() < 1e-8
-    with pytest.raises(M2SError, match="scene of 0 shots"):
-        scene_features(x, 0)
-
-
-@pytest.mark.parametrize(
-    ("n", "ratio", "kept"), [(86, 0.5, 43), (5, 0.5, 3), (1, 0.5, 1), (0, 0.5, 0), (10, 0.3, 3)]
-)
-def test_keep_count(n, ratio, kept):
-    assert keep_count(n, ratio) == kept
-    assert keep_count(n, 1.0) == n
 
 
 def test_best_half_of_the_greedy_picks():
@@ -156,34 +91,6 @@ def test_e_movie_is_read_before_its_last_layer():
     hidden = {film: np.maximum(x @ weight.T + bias, 0) for film, x in features.items()}
     by_hand = mine_pairs(hidden, every_pair(features), 5)
     pd.testing.assert_frame_equal(found, by_hand, atol=1e-5)
-
-
-@pytest.mark.parametrize("keep", ["best_half", "above_median"])
-def test_workers_and_batches_change_nothing(keep, monkeypatch):
-    features = corpus((40, 55, 30, 61, 6, 25))
-    pairs = list(every_pair(features).itertuples(index=False, name=None))
-    config = MiningConfig(7, keep)
-    plain = PairMiner(features, config).mine(pairs)
-    threads = torch.get_num_threads()
-    pd.testing.assert_frame_equal(PairMiner(features, config, workers=3).mine(pairs), plain)
-    assert torch.get_num_threads() == threads
-    miner = PairMiner(features, config)
-    monkeypatch.setattr(pair_miner, "_BATCH_WINDOWS", 10_000)
-    monkeypatch.setattr(miner, "_choose", miner._choose_batched)  # the path of accelerators, on the CPU
-    pd.testing.assert_frame_equal(miner.mine(pairs), plain, atol=1e-6)
-
-
-def test_films_are_pooled_once(monkeypatch):
-    features = corpus()
-    calls = []
-    real = pair_miner.scene_features
-    monkeypatch.setattr(pair_miner, "scene_features", lambda x, n: calls.append(len(x)) or real(x, n))
-    plain = mine_pairs(features, every_pair(features), 5)
-    assert sorted(calls) == [30, 40, 55, 61]
-    calls.clear()
-    monkeypatch.setattr(pair_miner, "_CACHE_BYTES", 1)  # no room: one film stays, the result too
-    pd.testing.assert_frame_equal(mine_pairs(features, every_pair(features), 5), plain)
-    assert len(calls) > 4
 
 
 def test_short_films_are_counted():
@@ -276,40 +183,24 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(found, mine_pairs(features, pairs, 5))
 
 
-def test_shards_of_other_runs_are_not_taken_over(tmp_path, monkeypatch):
+def test_shards_of_a_run_with_other_parameters_are_not_taken_over(tmp_path, monkeypatch):
     features = corpus()
-    pairs = list(every_pair(features).itertuples(index=False, name=None))
-    changed = {film: x.copy() for film, x in features.items()}
-    changed["film2"][11, 3] += 0.01
-    torch.manual_seed(0)
-    digests = [
-        PairMiner(features, MiningConfig(5)).digest(pairs),
-        PairMiner(features, MiningConfig(6)).digest(pairs),
-        PairMiner(features, MiningConfig(5, ratio=0.4)).digest(pairs),
-        PairMiner(features, MiningConfig(5), MovieEncoder(16)).digest(pairs),
-        PairMiner(features, MiningConfig(5), MovieEncoder(16)).digest(pairs),
-        PairMiner(features, MiningConfig(5)).digest(pairs[:-1]),
-        PairMiner(changed, MiningConfig(5)).digest(pairs),
-    ]
-    assert len(set(digests)) == len(digests)
-    assert PairMiner(dict(features), MiningConfig(5)).digest(pairs) == digests[0]
+    pairs = every_pair(features)
+    path = tmp_path / "scene_pairs.parquet"
+    real = scene_mining.write_parquet
 
+    def stops(table, to):
+        if to == path:
+            raise KeyboardInterrupt
+        real(table, to)
 
-def test_memory_of_long_films():
-    """Two films of 3,000 shots: B is 36 MB, and little may lie beside it."""
-    rng = np.random.default_rng(0)
-    features = {name: rng.normal(size=(3000, 64)).astype(np.float32) for name in ("a", "b")}
-    import tracemalloc
-
-    miner = PairMiner(features, MiningConfig(9))
-    miner.mine([("a", "b")])  # fills the caches and the buffer, which torch allocates
-    tracemalloc.start()
-    found = miner.mine([("a", "b")])
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert len(found) > 100
-    assert miner._local.buffer.nbytes == 2992**2 * 4
-    assert peak < 100 << 20
+    monkeypatch.setattr(scene_mining, "write_parquet", stops)
+    with pytest.raises(KeyboardInterrupt):
+        mine_to(path, features, pairs, 5, shard=2)
+    monkeypatch.setattr(scene_mining, "write_parquet", real)
+    found = mine_to(path, features, pairs, 5, ratio=0.2, shard=2)
+    pd.testing.assert_frame_equal(found, mine_pairs(features, pairs, 5, ratio=0.2))
+    assert [p.name for p in tmp_path.iterdir()] == ["scene_pairs.parquet"]
 
 
 def test_the_papers_count_fits_the_best_half():
@@ -323,6 +214,27 @@ def test_the_papers_count_fits_the_best_half():
     assert table.loc["all", "per_film_pair"] <= 1088 // 9
     half = paper_count_check(500, 10, samples=2)
     assert (half["scene_pairs"] == (half["per_film_pair"] * 10).round()).all()
+
+
+def test_real_films(shared_data):
+    """OVSD's films by their VGG features: all positive, so every film has scenes that suit all others."""
+    features = {
+        p.parent.name: np.load(p) for p in sorted((shared_data / "ovsd").glob("*/features_vgg19.npy"))
+    }
+    pairs = every_pair(features)
+    found = mine_pairs(features, pairs, 9, ratio=1.0, normalise=True)
+    a, b = min(features, key=lambda f: len(features[f])), max(features, key=lambda f: len(features[f]))
+    rows = found[found["film_a"].isin([a, b]) & found["film_b"].isin([a, b])]
+    x1, x2 = (features[f] / np.linalg.norm(features[f], axis=1, keepdims=True) for f in sorted((a, b)))
+    c, expected = windows(x1, x2, 9), []
+    while np.isfinite(c.max()):
+        i, j = np.unravel_index(c.argmax(), c.shape)
+        expected.append(c[i, j])
+        c[max(i - 8, 0) : i + 9] = -np.inf
+        c[:, max(j - 8, 0) : j + 9] = -np.inf
+    assert len(rows) == len(expected)
+    assert np.allclose(rows["score"], expected, atol=1e-5)
+    assert len(found.groupby(["film_a", "film_b"])) == len(pairs)
 
 
 @pytest.mark.gpu

@@ -1,0 +1,193 @@
+"""Clips of the benchmarks as scenes of films: which shots belong to a clip, which clips cannot be had.
+
+A clip is either a file of its own (a film of one clip), or a stretch of a film given by a table. The result is
+the table of scenes that an encoder embeds, and a counted list of what is missing.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from m2s_lib.errors import M2SError
+from m2s_lib.films.shot_store import ShotStore
+
+VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v")
+_ID_COLUMNS = ("item", "youtube_id", "clip", "video_id")  # names under which a clip's id comes
+
+
+def read_clips(source: str | os.PathLike) -> pd.DataFrame:
+    """The clips there are: a folder of video files named by their ids, or a CSV table.
+
+    Args:
+        source: a folder (ids are the names without ending), or a CSV file with the columns item (or
+            youtube_id, clip), film_id, and start_s and end_s where a clip is a part of its film.
+
+    Returns:
+        item, film_id, start_s, end_s (float seconds; nan: the whole film), sorted by item.
+
+    Raises:
+        M2SError: nothing there, missing columns, times that are no times, or an item listed twice.
+    """
+    source = Path(source)
+    if source.is_dir():
+        ids = sorted(p.stem for p in source.iterdir() if p.suffix.lower() in VIDEO_ENDINGS)
+        table = pd.DataFrame({"item": ids, "film_id": ids, "start_s": np.nan, "end_s": np.nan})
+        if not ids:
+            raise M2SError(f"{source} holds no video file ({', '.join(VIDEO_ENDINGS)}): give the clips' folder")
+    else:
+        table = _clip_table(source)
+    twice = table["item"][table["item"].duplicated()]
+    if len(twice):
+        raise M2SError(f"{source}: {len(twice)} clips are there more than once, the first is {twice.iloc[0]}")
+    return table.sort_values("item", ignore_index=True)
+
+
+def clip_scenes(
+    clips: pd.DataFrame,
+    stores: Mapping[str, ShotStore],
+    n: int = 9,
+    *,
+    windows: str = "middle",
+    reasons: Mapping[str, str] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The scenes of n shots that stand for each clip (9 shots a video, section 4.2).
+
+    A shot belongs to a clip when its middle does. A clip with fewer shots is one shorter scene, which the
+    encoder takes as it is; it is counted by `n_shots`.
+
+    Args:
+        clips: item, film_id, start_s, end_s, as `read_clips` gives.
+        stores: film_id to shot store.
+        n: shots in a scene.
+        windows: 'middle' takes the n shots in the middle, 'all' every n shots one after the other (scores of
+            a clip's scenes are then averaged, as LVU averages windows).
+        reasons: film_id to why it could not be read, for the list of what is missing.
+
+    Returns:
+        scenes: item, film_id, shot (first), n_shots, for `embed_scenes`.
+        missing: item, reason, one row for each clip without a scene.
+    """
+    if windows not in ("middle", "all") or n < 1:
+        raise M2SError(f"windows is {windows!r} and n is {n}: expected 'middle' or 'all', and 1 or more")
+    scenes, missing = [], []
+    for clip in clips.itertuples(index=False):
+        store = stores.get(clip.film_id)
+        if store is None:
+            missing.append((clip.item, (reasons or {}).get(clip.film_id) or f"film {clip.film_id} is not there"))
+            continue
+        shots = _shots_of(store.shots, clip.start_s, clip.end_s)
+        if not len(shots):
+            missing.append((clip.item, f"no shot of film {clip.film_id} in {clip.start_s:g}..{clip.end_s:g} s"))
+            continue
+        count = min(n, len(shots))
+        starts = [(len(shots) - count) // 2] if windows == "middle" else range(0, len(shots) - count + 1, n)
+        scenes += [(clip.item, clip.film_id, int(shots[i]), count) for i in starts]
+    return (
+        pd.DataFrame(scenes, columns=["item", "film_id", "shot", "n_shots"]),
+        pd.DataFrame(missing, columns=["item", "reason"]),
+    )
+
+
+def group_embeddings(items: Iterable[str], embeddings: np.ndarray) -> dict[str, np.ndarray]:
+    """Embeddings by clip: items [N] and float32 [N, d] to item -> float32 [its scenes, d], in order."""
+    items = list(items)
+    if len(items) != len(embeddings):
+        raise M2SError(f"{len(items)} items for {len(embeddings)} embeddings: give one for each")
+    rows = pd.Series(np.arange(len(items))).groupby(np.asarray(items, dtype=object), sort=False).indices
+    return {str(item): embeddings[index] for item, index in rows.items()}
+
+
+class ItemVectors:
+    """Checked embeddings of items: item -> float32 [its windows, d], all of one width, all finite.
+
+    Args:
+        embeddings: item to [d] or [windows, d].
+        expected: the items that the benchmark lists; others are counted in `extra` and not used.
+        what: the encoder, in messages.
+
+    Raises:
+        M2SError: none of the expected items, two widths, or values that are not finite; the item is named.
+    """
+
+    def __init__(self, embeddings: Mapping[str, np.ndarray], expected: Iterable[str], what: str):
+        listed = set(expected)
+        self.vectors = {k: _windows(v, k, what) for k, v in embeddings.items() if k in listed}
+        self.extra = len(embeddings) - len(self.vectors)
+        if not self.vectors:
+            raise M2SError(
+                f"{what}: none of the {len(embeddings)} embeddings belongs to one of the {len(listed)} listed "
+                f"items (given e.g. {next(iter(embeddings), 'none')!r}, listed e.g. {next(iter(listed), 'none')!r}): "
+                "they are of other items"
+            )
+        first, x = next(iter(self.vectors.items()))
+        self.dim = x.shape[1]
+        for item, v in self.vectors.items():
+            if v.shape[1] != self.dim:
+                raise M2SError(f"{what}: item {item} has width {v.shape[1]}, item {first} has {self.dim}")
+
+    def found(self, items: Iterable[str]) -> np.ndarray:
+        """Which items have an embedding: bool [n]."""
+        return np.array([i in self.vectors for i in items], dtype=bool)
+
+    def rows(self, items: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """All windows of items that are found, and the place in `items` of each: float32 [N, d], int64 [N]."""
+        parts = [self.vectors[i] for i in items]
+        owners = np.repeat(np.arange(len(parts)), [len(p) for p in parts])
+        return (np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)), owners
+
+    def means(self, items: Iterable[str]) -> np.ndarray:
+        """Mean over each item's windows: float32 [n, d]."""
+        return np.stack([self.vectors[i].mean(0) for i in items])
+
+
+def mean_by_owner(values: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Mean of [N, C] over the windows of each item; owners int [N] hold 0 .. n-1: [n, C]."""
+    sums = np.zeros((int(owners.max()) + 1, values.shape[1]))
+    np.add.at(sums, owners, values)
+    return sums / np.bincount(owners)[:, None]
+
+
+def _windows(value: np.ndarray, item: str, what: str) -> np.ndarray:
+    x = np.atleast_2d(np.asarray(value))
+    if x.ndim != 2 or not x.size or not np.issubdtype(x.dtype, np.number):
+        raise M2SError(f"{what}: item {item} has an embedding {x.dtype} {x.shape}, expected numbers [windows, d]")
+    x = np.ascontiguousarray(x, np.float32)
+    if not np.isfinite(x).all():
+        raise M2SError(f"{what}: the embedding of item {item} is not finite: check the features' file")
+    return x
+
+
+def _shots_of(shots: pd.DataFrame, start_s: float, end_s: float) -> np.ndarray:
+    """Numbers of the shots whose middle lies in start_s .. end_s (nan: no bound)."""
+    middle = (shots["start_s"].to_numpy() + shots["end_s"].to_numpy()) / 2
+    low, high = (-np.inf if np.isnan(start_s) else start_s), (np.inf if np.isnan(end_s) else end_s)
+    return np.flatnonzero((middle >= low) & (middle < high))
+
+
+def _clip_table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise M2SError(f"{path} cannot be read as a CSV table of clips ({error})") from error
+    name = next((c for c in _ID_COLUMNS if c in table.columns), "")
+    if not name or "film_id" not in table.columns:
+        raise M2SError(
+            f"{path} has the columns {list(table.columns)}: a table of clips needs item (or one of "
+            f"{_ID_COLUMNS[1:]}) and film_id, separated by commas"
+        )
+    times = {c: pd.to_numeric(table.get(c, pd.Series(dtype=str)).replace("", "nan"), errors="coerce") for c in
+             ("start_s", "end_s")}  # fmt: skip
+    for column, values in times.items():
+        wrong = values.isna() & ~table[column].isin(["", "nan"]) if column in table.columns else []
+        if any(wrong):
+            row = table[wrong].iloc[0]
+            raise M2SError(f"{path}: {column} of clip {row[name]} is {row[column]!r}, expected seconds")
+    found = pd.DataFrame({"item": table[name], "film_id": table["film_id"], **times})
+    backwards = found["end_s"] <= found["start_s"]
+    if backwards.any():
+        row = found[backwards].iloc[0]
+        raise M2SError(f"{path}: clip {row['item']} ends at {row['end_s']:g} s, before its start {row['start_s']:g} s")
+    return found

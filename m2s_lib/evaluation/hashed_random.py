@@ -1,0 +1,57 @@
+"""Random numbers by hash: the value at a place depends on (seed, epoch, purpose, place) and on nothing else.
+
+A model that is trained in a stack, alone, on a CPU or on a GPU thereby sees the same order and the same dropout.
+The mixing steps are Wellons' lowbias32; products wrap around at 32 bits.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
+ORDER = 0  # purpose of a key: the order of the items; 1, 2, ... are the dropout of each layer
+
+
+def hash_keys(seeds: np.ndarray, epoch: int, purpose: int) -> Tensor:
+    """One 32-bit key for each seed uint64 [E]: int32 [E]."""
+    keys = _mix(seeds.astype(np.uint32) ^ _mix((seeds >> np.uint64(32)).astype(np.uint32)))
+    for word in (epoch, purpose):
+        keys = _mix(keys + np.uint32(0x9E3779B9) ^ np.uint32(word))
+    return torch.from_numpy(keys.view(np.int32))
+
+
+def hash_bits(keys: Tensor, first: int, count: int) -> Tensor:
+    """Random bits of the places first .. first + count under each key: int32 [E, count]."""
+    x = torch.arange(first, first + count, dtype=torch.int32, device=keys.device) ^ keys[:, None]
+    x ^= (x >> 16) & 0xFFFF  # >> keeps the sign, which must not come in
+    x *= _FIRST
+    x ^= (x >> 15) & 0x1FFFF
+    x *= _SECOND - (1 << 32)
+    return x ^ ((x >> 16) & 0xFFFF)
+
+
+def shuffled(keys: Tensor, n: Tensor) -> Tensor:
+    """An order of 0 .. n-1 for each key: int64 [E, most n]; the places beyond a model's own n come last."""
+    most = int(n.max())
+    drawn = hash_bits(keys, 0, most).long()
+    drawn[torch.arange(most, device=n.device) >= n[:, None]] = 1 << 40
+    return drawn.argsort(dim=1, stable=True)
+
+
+def kept_units(keys: Tensor, dropout: Tensor, first: int, rows: int, width: int) -> Tensor:
+    """Dropout of the rows first .. first + rows: 1 / (1 - p) where a unit is kept, else 0; [E, rows, width].
+
+    Args:
+        keys: int32 [E]. dropout: p of each model [E, 1, 1], 0 <= p < 1; counted in 65536ths.
+    """
+    half = -(-width // 2)  # one hash makes two 16-bit numbers
+    drawn = hash_bits(keys, first * half, rows * half).view(torch.int16)
+    below = (dropout * 65536 - 32768).round().to(torch.int16)
+    return (drawn.view(len(keys), rows, 2 * half)[..., :width] >= below) / (1 - dropout)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """lowbias32 of uint32 numbers."""
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(_FIRST)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(_SECOND)
+    return x ^ (x >> np.uint32(16))

@@ -1,0 +1,212 @@
+"""The training loop of all probes: many MLPs of one shape as stacked matrices, each with its own data order,
+dropout, learning rate and chosen epoch.
+
+Letters: E models in the stack, T data sets, b batch, d features, H hidden width, C outputs.
+
+A model's result does not depend on which models it is stacked with: its first weights, its order of items and
+its dropout come from its own seed, through a hash of (seed, epoch, place) that is the same on every device.
+Gradients are written out by hand: the step p -= lr * grad is then one matrix product into p, without a copy
+of the weights for the gradient.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from m2s_lib.evaluation.hashed_random import ORDER, hash_keys, kept_units, shuffled
+from m2s_lib.evaluation.probe_scores import loss_gradient, val_loss, val_score
+
+_NEVER = -1e30  # logit of an output that a model of the stack does not have
+_LOOK = 1 << 25  # numbers of one layer held at once on validation items
+_MASKS_AT_ONCE = {"cpu": 1 << 17, "cuda": 1 << 25}  # random numbers in one go: CPU caches, GPU launches
+
+
+@dataclass
+class Outcome:
+    """What came out of training one model."""
+
+    state: list[Tensor]
+    epoch: int = 0  # the chosen one; 0 is the untrained model, when no epoch was better or finite
+    score: float = -math.inf  # on validation, higher is better
+    loss: float = math.inf
+    diverged_at: int = 0  # the epoch after which the validation loss was not finite; 0 is never
+    losses: list[float] = field(default_factory=list)  # on validation, after each epoch
+    scores: list[float] = field(default_factory=list)
+
+
+@dataclass
+class StackData:
+    """Training and validation items of T data sets, padded to the largest: rows beyond n are never drawn."""
+
+    x: Tensor  # [T, n, ...]
+    y: Tensor  # [T, n] class numbers or [T, n, C]
+    n: Tensor  # int64 [T]
+    x_val: list[Tensor]  # T tensors [n_val, ...]
+    y_val: list[Tensor]
+    groups: list[Tensor | None]  # int64 [n_val]: items whose outputs are averaged before they are scored
+
+
+class MLPStack:
+    """E MLPs of one shape: weights [E, in, out] and biases [E, 1, out], layer after layer."""
+
+    def __init__(self, sizes: list[int], outputs: list[int], configs: list, device: torch.device):
+        """sizes: d, hidden widths, C. outputs: how many of the C each model has. configs: ProbeConfig."""
+        drawn = [_first_weights(sizes, outputs[e], c.seed) for e, c in enumerate(configs)]
+        self.params = [torch.stack(p).to(device) for p in zip(*drawn, strict=True)]
+        self.seeds = np.array([c.seed for c in configs], np.uint64)
+        self.lr = torch.tensor([c.lr for c in configs], device=device)[:, None, None]
+        self.dropout = torch.tensor([c.dropout for c in configs], device=device)[:, None, None]
+        self.drops = any(c.dropout > 0 for c in configs)
+        self.loss, self.widths = configs[0].loss, sizes[1:-1]
+        absent = torch.arange(sizes[-1])[None] >= torch.tensor(outputs)[:, None]
+        self.absent = (absent.float() * _NEVER)[:, None].to(device) if absent.any() else None  # [E, 1, C]
+
+    def descend(self, x: Tensor, y: Tensor, share: Tensor, masks: list[Tensor] | None) -> None:
+        """One step of gradient descent.
+
+        Args:
+            x: [E, b, d]. y: int64 [E, b] or float [E, b, C].
+            share: [E, b, 1], each item's part in its model's mean loss; 0 for padding.
+            masks: of `masks`, [E, b, H] a layer.
+        """
+        out, inputs = _layers(self.params, self.absent, x, masks)
+        gradient = loss_gradient(self.loss, out, y).mul_(share * self.lr)  # [E, b, C], scaled once for all
+        for layer in range(len(self.params) - 2, -1, -2):
+            weight, bias, below = self.params[layer], self.params[layer + 1], None
+            if layer:
+                below = torch.bmm(gradient, weight.mT)
+                below.mul_(inputs[layer // 2] > 0)  # dropped units are 0 there
+                if masks is not None:
+                    below.mul_(masks[layer // 2 - 1])
+            weight.baddbmm_(inputs[layer // 2].mT, gradient, alpha=-1)
+            bias.sub_(gradient.sum(1, keepdim=True))
+            gradient = below
+
+    def masks(self, epoch: int, first: int, rows: int) -> list[Tensor] | None:
+        """Dropout of the places first .. first + rows of the epoch's order: [E, rows, H] a layer."""
+        if not self.drops:
+            return None
+        keys = [hash_keys(self.seeds, epoch, i + 1).to(self.lr.device) for i in range(len(self.widths))]
+        return [kept_units(k, self.dropout, first, rows, w) for k, w in zip(keys, self.widths, strict=True)]
+
+    def outputs(self, x: Tensor, which: Tensor) -> Tensor:
+        """Outputs of the models `which` int64 [m] on the same items [n, d]: [m, n, C], in blocks of items."""
+        every = len(which) == len(self.seeds)
+        params = self.params if every else self.states(which)
+        absent = self.absent if every or self.absent is None else self.absent[which]
+        block = max(1, _LOOK // (len(which) * max([x.shape[-1], *self.widths])))
+        return torch.cat([_layers(params, absent, x[i : i + block][None].expand(len(which), -1, -1))[0]
+                          for i in range(0, len(x), block)], 1)  # fmt: skip
+
+    def states(self, which: Tensor) -> list[Tensor]:
+        """Parameters of the models `which` int64 [m], stacked."""
+        return [p[which] for p in self.params]
+
+    def keep(self, which: Tensor) -> None:
+        """Go on with the models `which` int64 [m] only."""
+        self.params = self.states(which)
+        self.seeds = self.seeds[which.cpu().numpy()]
+        self.lr, self.dropout = self.lr[which], self.dropout[which]
+        self.absent = None if self.absent is None else self.absent[which]
+
+
+def _layers(params: list[Tensor], absent: Tensor | None, x: Tensor, masks: list[Tensor] | None = None):
+    """x [E, b, d] -> outputs [E, b, C] and the inputs of every layer; masks [E, b, H] scale the hidden units."""
+    inputs = [x]
+    for layer in range(0, len(params) - 2, 2):
+        h = torch.baddbmm(params[layer + 1], inputs[-1], params[layer]).relu_()
+        inputs.append(h if masks is None else h.mul_(masks[layer // 2]))
+    out = torch.baddbmm(params[-1], inputs[-1], params[-2])
+    return (out if absent is None else out + absent), inputs
+
+
+def train_stack(stack, data: StackData, configs: list, of_data: list[int], choose: str) -> list[Outcome]:
+    """Train all models of a stack; each one's state is that of its best epoch on validation.
+
+    Args:
+        stack: MLPStack, or another with its methods.
+        data: T data sets.
+        configs: ProbeConfig of each model [E]; batch and loss are the same for all.
+        of_data: data set of each model [E].
+        choose: 'top-1', 'ap' or 'loss'; equal scores are decided by the loss, then by the earlier epoch.
+    """
+    device = data.x.device
+    outcomes = [Outcome([p[0].clone() for p in stack.states(torch.tensor([e], device=device))])
+                for e in range(len(configs))]  # fmt: skip
+    left, of_data = list(range(len(configs))), torch.tensor(of_data, device=device)
+    for epoch in range(1, max(c.epochs for c in configs) + 1):
+        _one_epoch(stack, data, of_data, configs[left[0]].batch, epoch)
+        with torch.no_grad():
+            going_on = _validate(stack, data, of_data, [outcomes[e] for e in left], choose, epoch)
+        for place, e in enumerate(left):
+            c = configs[e]
+            waited = epoch - outcomes[e].epoch
+            going_on[place] &= epoch < c.epochs and not (c.patience and waited >= c.patience)
+        if not all(going_on):
+            which = torch.tensor([i for i, on in enumerate(going_on) if on], dtype=torch.long, device=device)
+            left = [e for e, on in zip(left, going_on, strict=True) if on]
+            if not left:
+                break
+            stack.keep(which)
+            of_data = of_data[which]
+    return outcomes
+
+
+def _one_epoch(stack, data: StackData, of_data: Tensor, batch: int, epoch: int) -> None:
+    """One pass of every model over its items; models with fewer items rest in the last steps."""
+    n = data.n[of_data]  # [E]
+    order = shuffled(hash_keys(stack.seeds, epoch, ORDER).to(n.device), n)  # [E, n]
+    rows, alone = order.shape[1], len(data.x) == 1
+    ahead = max(1, _MASKS_AT_ONCE.get(n.device.type, 1 << 17) // (len(n) * batch * max(stack.widths, default=1)))
+    masks = None
+    for first in range(0, rows, batch):
+        last = min(first + batch, rows)
+        if first % (ahead * batch) == 0:
+            start, masks = first, stack.masks(epoch, first, min(ahead * batch, rows - first))
+        here = None if masks is None else [m[:, first - start : last - start] for m in masks]
+        items = order[:, first:last]  # [E, b]
+        real = torch.arange(first, last, device=n.device) < n[:, None]
+        share = (real / real.sum(1, keepdim=True).clamp(min=1))[..., None]  # [E, b, 1]
+        x = data.x[0][items] if alone else data.x[of_data[:, None], items]  # [E, b, d]
+        y = data.y[0][items] if alone else data.y[of_data[:, None], items]
+        stack.descend(x, y, share.to(data.x.dtype), here)
+
+
+def _validate(stack, data: StackData, of_data: Tensor, outcomes: list[Outcome], choose: str, epoch: int) -> list:
+    """Score every model on its validation items and keep the better ones; False for those that diverged."""
+    improved, going_on = [], [True] * len(outcomes)
+    for t in of_data.unique().tolist():
+        mine = (of_data == t).nonzero()[:, 0]
+        outputs = stack.outputs(data.x_val[t], mine)
+        loss = val_loss(stack.loss, outputs, data.y_val[t])
+        scores = val_score(stack.loss, outputs, data.y_val[t], data.groups[t], choose, loss)
+        for place, score, value in zip(mine.tolist(), scores.tolist(), loss.tolist(), strict=True):
+            out = outcomes[place]
+            out.losses.append(value)
+            out.scores.append(score)
+            if not math.isfinite(value):
+                out.diverged_at, going_on[place] = epoch, False
+            elif score > out.score or (score == out.score and value < out.loss):
+                out.epoch, out.score, out.loss = epoch, score, value
+                improved.append(place)
+    if improved:
+        states = stack.states(torch.tensor(improved, device=of_data.device))
+        for i, place in enumerate(improved):
+            for kept, new in zip(outcomes[place].state, states, strict=True):
+                kept.copy_(new[i])
+    return going_on
+
+
+def _first_weights(sizes: list[int], outputs: int, seed: int) -> list[Tensor]:
+    """Weights and biases as torch.nn.Linear draws them, uniform in +-1/sqrt(inputs); absent outputs are 0."""
+    generator, drawn = torch.Generator().manual_seed(seed), []
+    for i, (into, out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        width = outputs if i == len(sizes) - 2 else out
+        for shape in ((into, width), (1, width)):
+            values = (2 * torch.rand(shape, generator=generator) - 1) / into**0.5
+            drawn.append(F.pad(values, (0, out - width)))
+    return drawn

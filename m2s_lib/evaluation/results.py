@@ -1,0 +1,79 @@
+"""The two tables that every evaluation writes: results.parquet and predictions.parquet."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from m2s_lib.evaluation.metrics import Measured
+
+RESULT_COLUMNS = (
+    "benchmark",
+    "task",
+    "split",
+    "encoder",
+    "metric",
+    "value",  # shares are fractions 0..1; nan is "not measured"
+    "ci_low",
+    "ci_high",
+    "n",  # items that the value rests on
+    "n_found",  # listed items for which there were features
+    "n_listed",  # items that the benchmark lists
+    "seed",
+)
+PREDICTION_KEYS = ("benchmark", "task", "split", "encoder", "seed")  # whose prediction it is
+PREDICTION_COLUMNS = (*PREDICTION_KEYS, "item", "label", "prediction", "scores")
+
+
+def result_row(
+    benchmark: str,
+    task: str,
+    split: str,
+    encoder: str,
+    metric: str,
+    measured: Measured,
+    *,
+    n_found: int,
+    n_listed: int,
+    seed: int = 0,
+) -> dict:
+    """One row of results.parquet."""
+    numbers = (measured.value, measured.ci_low, measured.ci_high, measured.n, n_found, n_listed, seed)
+    return dict(zip(RESULT_COLUMNS, (benchmark, task, split, encoder, metric, *numbers), strict=True))
+
+
+def result_table(rows: Sequence[dict]) -> pd.DataFrame:
+    """Rows as the table, columns in order and of one type each; it has its columns without a row, too."""
+    table = pd.DataFrame(list(rows), columns=list(RESULT_COLUMNS))
+    floats = dict.fromkeys(("value", "ci_low", "ci_high"), float)
+    ints = dict.fromkeys(("n", "n_found", "n_listed", "seed"), np.int64)
+    return table.astype(floats | ints)
+
+
+def prediction_table(
+    benchmark: str,
+    task: str,
+    split: str,
+    encoder: str,
+    seed: int,
+    items: Sequence[str],
+    labels: Sequence,
+    predictions: Sequence,
+    scores: np.ndarray,
+) -> pd.DataFrame:
+    """Predictions of one encoder on one split, one row an item.
+
+    Args:
+        items: ids [n].
+        labels, predictions: class names or numbers [n]; written as text, so that tasks share one file.
+        scores: float [n, C] probabilities of the classes, or [n, 1] the predicted number.
+    """
+    table = pd.DataFrame({"item": [str(i) for i in items], "label": [_text(v) for v in labels]})
+    table["prediction"] = [_text(v) for v in predictions]
+    table["scores"] = list(np.asarray(scores, np.float32))
+    keys = dict(zip(PREDICTION_KEYS, (benchmark, task, split, encoder, seed), strict=True))
+    return table.assign(**keys)[list(PREDICTION_COLUMNS)]
+
+
+def _text(value) -> str:
+    return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)

@@ -1,0 +1,54 @@
+"""Found shot boundaries beside those of a reference, where one exists."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from m2s_lib.films.shot_boundaries import map_frames, read_ovsd_shots, score_boundaries
+from m2s_lib.films.shot_store import ShotStore
+
+
+def reference_folder(films_dir: str | os.PathLike, given: str) -> Path | None:
+    """The reference's folder: the one given, or a folder `ovsd` beside the films, or None."""
+    beside = Path(films_dir).resolve().parent / "ovsd"
+    return Path(given) if given else beside if beside.is_dir() else None
+
+
+def compare_with_reference(
+    titles: Mapping[str, str], stores: Mapping[str, ShotStore], folder: str | os.PathLike | None, tolerance: int = 1
+) -> pd.DataFrame:
+    """Precision, recall and F1 of the boundaries of every film that the reference names.
+
+    A film whose file has every s-th frame of the reference's is compared on its own frames: s is the ratio of
+    the two lengths, and a shot that starts at frame f starts at frame ceil((f - 1) / s).
+
+    Args:
+        titles: film_id -> title; matched with name.txt by the letters and digits that both begin with.
+        stores: film_id -> ShotStore.
+        folder: OVSD layout, a folder per film with name.txt and shots.txt; None gives an empty table.
+        tolerance: frames of the film's file.
+
+    Returns:
+        film_id, title, precision, recall, f1 (0..1), n_found, n_truth, n_matched, every (the step s).
+    """
+    rows = []
+    names = {n.parent: n.read_text(encoding="utf-8") for n in sorted(Path(folder).glob("*/name.txt"))} if folder else {}
+    for film_id, title in titles.items():
+        match = [place for place, name in names.items() if _letters(title).startswith(_letters(name))]
+        if not match or film_id not in stores or not stores[film_id].n_shots:
+            continue
+        truth = read_ovsd_shots(match[0] / "shots.txt")
+        shots = stores[film_id].shots
+        step = max(1, round((truth[-1, 1] + 1) / (shots["end_frame"].iloc[-1] + 1)))
+        starts = map_frames(truth[1:, 0], step) if step > 1 else truth[1:, 0]
+        scores = score_boundaries(shots["start_frame"].to_numpy()[1:], starts, tolerance)
+        rows.append({"film_id": film_id, "title": title, **scores, "every": step})
+    columns = ["film_id", "title", "precision", "recall", "f1", "n_found", "n_truth", "n_matched", "every"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())

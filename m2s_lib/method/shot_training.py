@@ -1,0 +1,47 @@
+"""E_shot for a run: trained, or started from given weights and kept (section 3.1.1; Table 1, row 14)."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig, ShotPairs
+from m2s_lib.method.training import ContrastiveConfig, train_contrastive
+from m2s_lib.method.weights import load_backbone, save_encoder
+
+
+def shot_encoder_for(
+    stores: Mapping[str, object],
+    config: ShotEncoderConfig,
+    training: ContrastiveConfig,
+    *,
+    share: float,
+    weights: str,
+    folder: str | os.PathLike,
+    device: torch.device | str,
+) -> tuple[ShotEncoder | None, pd.DataFrame]:
+    """E_shot and its training log; the encoder is written to `folder`/shot_encoder.safetensors.
+
+    Args:
+        stores: films to train on, film_id -> shot store.
+        share: part of the shots that become queries.
+        weights: a checkpoint that is loaded and kept as it is, '' to train.
+        folder: where the encoder and, while training, its checkpoint lie; a killed training goes on from there.
+
+    Returns:
+        (None, empty log) when the films have no pixels: their features came ready.
+    """
+    if stores and not any(store.has_pixels for store in stores.values()):
+        return None, pd.DataFrame()
+    encoder = ShotEncoder(config, seed=training.seed).to(device)
+    if weights:
+        load_backbone(encoder, weights)
+        log = pd.DataFrame()
+    else:
+        pairs = ShotPairs(stores, share=share, seed=training.seed, device=device)
+        checkpoint = Path(folder) / "shot_encoder.training"
+        log = train_contrastive(encoder, pairs, training, checkpoint=checkpoint, device=device, what="E_shot")
+    save_encoder(Path(folder) / "shot_encoder.safetensors", encoder)
+    return encoder, log
