@@ -1,7 +1,7 @@
 """Clips of the benchmarks as scenes of films: which shots belong to a clip, which clips cannot be had.
 
-A clip is either a file of its own (a film of one clip), or a stretch of a film given by a table. The result is
-the table of scenes that an encoder embeds, and a counted list of what is missing.
+A clip is either a file of its own (a film of one clip), or a stretch of a film given by a table. The result
+is the table of scenes that an encoder embeds, and a counted list of what is missing.
 """
 
 import os
@@ -36,7 +36,9 @@ def read_clips(source: str | os.PathLike) -> pd.DataFrame:
         ids = sorted(p.stem for p in source.iterdir() if p.suffix.lower() in VIDEO_ENDINGS)
         table = pd.DataFrame({"item": ids, "film_id": ids, "start_s": np.nan, "end_s": np.nan})
         if not ids:
-            raise M2SError(f"{source} holds no video file ({', '.join(VIDEO_ENDINGS)}): give the clips' folder")
+            raise M2SError(
+                f"{source} holds no video file ({', '.join(VIDEO_ENDINGS)}): give the clips' folder"
+            )
     else:
         table = _clip_table(source)
     twice = table["item"][table["item"].duplicated()]
@@ -76,11 +78,15 @@ def clip_scenes(
     for clip in clips.itertuples(index=False):
         store = stores.get(clip.film_id)
         if store is None:
-            missing.append((clip.item, (reasons or {}).get(clip.film_id) or f"film {clip.film_id} is not there"))
+            missing.append(
+                (clip.item, (reasons or {}).get(clip.film_id) or f"film {clip.film_id} is not there")
+            )
             continue
         shots = _shots_of(store.shots, clip.start_s, clip.end_s)
         if not len(shots):
-            missing.append((clip.item, f"no shot of film {clip.film_id} in {clip.start_s:g}..{clip.end_s:g} s"))
+            missing.append(
+                (clip.item, f"no shot of film {clip.film_id} in {clip.start_s:g}..{clip.end_s:g} s")
+            )
             continue
         count = min(n, len(shots))
         starts = [(len(shots) - count) // 2] if windows == "middle" else range(0, len(shots) - count + 1, n)
@@ -117,10 +123,10 @@ class ItemVectors:
         self.vectors = {k: _windows(v, k, what) for k, v in embeddings.items() if k in listed}
         self.extra = len(embeddings) - len(self.vectors)
         if not self.vectors:
+            given, wanted = next(iter(embeddings), "none"), min(listed, default="none")
             raise M2SError(
-                f"{what}: none of the {len(embeddings)} embeddings belongs to one of the {len(listed)} listed "
-                f"items (given e.g. {next(iter(embeddings), 'none')!r}, listed e.g. {next(iter(listed), 'none')!r}): "
-                "they are of other items"
+                f"{what}: none of the {len(embeddings)} embeddings belongs to one of the {len(listed)} "
+                f"listed items (given e.g. {given!r}, listed e.g. {wanted!r}): they are of other items"
             )
         first, x = next(iter(self.vectors.items()))
         self.dim = x.shape[1]
@@ -133,7 +139,7 @@ class ItemVectors:
         return np.array([i in self.vectors for i in items], dtype=bool)
 
     def rows(self, items: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-        """All windows of items that are found, and the place in `items` of each: float32 [N, d], int64 [N]."""
+        """All windows of items that are found, and each one's place in `items`: float32 [N, d], int64 [N]."""
         parts = [self.vectors[i] for i in items]
         owners = np.repeat(np.arange(len(parts)), [len(p) for p in parts])
         return (np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)), owners
@@ -141,6 +147,32 @@ class ItemVectors:
     def means(self, items: Iterable[str]) -> np.ndarray:
         """Mean over each item's windows: float32 [n, d]."""
         return np.stack([self.vectors[i].mean(0) for i in items])
+
+
+class ItemSequences(ItemVectors):
+    """Frame features of items as sequences of one length, for heads that read the order of frames.
+
+    Args:
+        embeddings: item to [its frames, d].
+        frames: L; longer items are thinned out evenly, shorter ones padded at their end.
+    """
+
+    def __init__(self, embeddings: Mapping[str, np.ndarray], expected: Iterable[str], what: str, frames: int):
+        super().__init__(embeddings, expected, what)
+        if frames < 1:
+            raise M2SError(f"{what}: sequences of {frames} frames were asked for, expected 1 or more")
+        self.frames = frames
+
+    def rows(self, items: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """One sequence an item: float32 [n, L, d + 1], the last column 1 for frames and 0 for padding; and
+        0 .. n - 1."""
+        parts = [self.vectors[i] for i in items]
+        x = np.zeros((len(parts), self.frames, self.dim + 1), np.float32)
+        for row, part in zip(x, parts, strict=True):
+            count = min(len(part), self.frames)
+            picked = np.round(np.linspace(0, len(part) - 1, count)).astype(int)
+            row[:count, :-1], row[:count, -1] = part[picked], 1
+        return x, np.arange(len(parts))
 
 
 def mean_by_owner(values: np.ndarray, owners: np.ndarray) -> np.ndarray:
@@ -153,7 +185,9 @@ def mean_by_owner(values: np.ndarray, owners: np.ndarray) -> np.ndarray:
 def _windows(value: np.ndarray, item: str, what: str) -> np.ndarray:
     x = np.atleast_2d(np.asarray(value))
     if x.ndim != 2 or not x.size or not np.issubdtype(x.dtype, np.number):
-        raise M2SError(f"{what}: item {item} has an embedding {x.dtype} {x.shape}, expected numbers [windows, d]")
+        raise M2SError(
+            f"{what}: item {item} has an embedding {x.dtype} {x.shape}, expected numbers [windows, d]"
+        )
     x = np.ascontiguousarray(x, np.float32)
     if not np.isfinite(x).all():
         raise M2SError(f"{what}: the embedding of item {item} is not finite: check the features' file")
@@ -189,5 +223,7 @@ def _clip_table(path: Path) -> pd.DataFrame:
     backwards = found["end_s"] <= found["start_s"]
     if backwards.any():
         row = found[backwards].iloc[0]
-        raise M2SError(f"{path}: clip {row['item']} ends at {row['end_s']:g} s, before its start {row['start_s']:g} s")
+        raise M2SError(
+            f"{path}: clip {row['item']} ends at {row['end_s']:g} s, before its start {row['start_s']:g} s"
+        )
     return found

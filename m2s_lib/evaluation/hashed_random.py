@@ -1,7 +1,7 @@
 """Random numbers by hash: the value at a place depends on (seed, epoch, purpose, place) and on nothing else.
 
-A model that is trained in a stack, alone, on a CPU or on a GPU thereby sees the same order and the same dropout.
-The mixing steps are Wellons' lowbias32; products wrap around at 32 bits.
+A model that is trained in a stack, alone, on a CPU or on a GPU thereby sees the same order and the same
+dropout. The mixing steps are Wellons' lowbias32; products wrap around at 32 bits.
 """
 
 import numpy as np

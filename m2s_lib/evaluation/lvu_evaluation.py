@@ -1,11 +1,9 @@
-"""LVU with frozen features: an MLP for each of the nine tasks, and retrieval of places (section 4.2, supp. 1.2,
-2.2).
+"""LVU with frozen features: an MLP for each of nine tasks, retrieval of places (section 4.2, supp. 1.2, 2.2).
 
 Videos without features are counted, never dropped in silence: every row says how many of the listed videos it
 rests on. The test set is scored once, by the probe that the validation set chose.
 """
 
-import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,26 +12,16 @@ import pandas as pd
 import torch
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.clips import ItemVectors, mean_by_owner
+from m2s_lib.evaluation.clips import ItemSequences, ItemVectors, mean_by_owner
 from m2s_lib.evaluation.lvu import SUPP_TABLE_1, LvuTask
 from m2s_lib.evaluation.metrics import UNMEASURED, Measured, mean, mse, top1, wilson
+from m2s_lib.evaluation.probe_search import best_setting, probe_rows, search_configs
 from m2s_lib.evaluation.probes import ProbeConfig, ProbeData, train_probe_sets
-from m2s_lib.evaluation.results import prediction_table, result_row, result_table
+from m2s_lib.evaluation.results import Evaluation, prediction_table, result_row, result_table
 from m2s_lib.evaluation.retrieval import build_index, query_precision, search
 
 BENCHMARK = "LVU"
-SEARCH_GRID = tuple({"lr": lr, "dropout": p} for lr in (0.01, 0.1, 0.5) for p in (0.1, 0.5))
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation gives: two tables as results.parquet and predictions.parquet have them, and how each
-    probe was trained (task, encoder, seed, its hyper-parameters, best_epoch, val_score, diverged_at, chosen)."""
-
-    results: pd.DataFrame
-    predictions: pd.DataFrame
-    probes: pd.DataFrame
 
 
 def evaluate_lvu(
@@ -47,22 +35,25 @@ def evaluate_lvu(
     permuted: bool = False,
     device: torch.device | str = "cpu",
     trainer: Callable = train_probe_sets,
+    frames: int = 0,
     **changes,
 ) -> Evaluation:
     """Train and measure one encoder on LVU's tasks.
 
     Args:
         tasks: of `read_lvu`.
-        embeddings: youtube_id to float32 [d], or [windows, d]: every window is a training item with its video's
-            label, and a video's score is the mean over its windows (LVU's sum of softmax).
+        embeddings: youtube_id to float32 [d], or [windows, d]: every window is a training item with its
+            video's label, and a video's score is the mean over its windows (LVU's sum of softmax).
         encoder: its name in the tables.
         configs: hyper-parameters of each task; the default is supp. Table 1.
         seeds: one probe each; the rows carry the seed.
-        search_grid: changes of the config to choose among by validation score, such as `SEARCH_GRID`; the
-            same choice for all seeds. Empty: no search.
+        search_grid: changes of the config to choose among by validation score, such as
+            `probe_search.SEARCH_GRID`; the same choice for all seeds. Empty: no search.
         permuted: permute the labels of training and validation videos: the control, which must give chance.
         device: where to train.
-        trainer: trains the probes; `state_space.train_sequences` takes frame features from end to end.
+        trainer: trains the probes; `state_space.train_sequences` with `state_space.CONFIGS` is the
+            end-to-end row.
+        frames: above 0, [windows, d] is one sequence of so many frames, not windows with a label each.
         changes: of every config, such as epochs=30 or patience=20 for a small run.
 
     Returns:
@@ -73,7 +64,11 @@ def evaluate_lvu(
         M2SError: embeddings of other items, of two widths or not finite.
     """
     listed = {v for task in tasks.values() for v in task.rows["youtube_id"]}
-    vectors = ItemVectors(embeddings, listed, encoder)
+    vectors = (
+        ItemSequences(embeddings, listed, encoder, frames)
+        if frames
+        else ItemVectors(embeddings, listed, encoder)
+    )
     if vectors.extra:
         _log.info("%s: %d embeddings are of no LVU video and not used", encoder, vectors.extra)
     name = f"{encoder} (permuted labels)" if permuted else encoder
@@ -81,14 +76,13 @@ def evaluate_lvu(
     jobs = {}
     for t, task in tasks.items():
         if all(len(parts[t][s]) for s in ("train", "val")):
-            grid = [dataclasses.replace(configs[t], **{**changes, **g}) for g in search_grid or ({},)]
-            each = [dataclasses.replace(c, seed=s) for c in grid for s in seeds]
+            each = search_configs(configs[t], seeds, search_grid, changes)
             jobs[t] = (_items(task, parts[t], vectors, permuted), each)
     trained = dict(zip(jobs, trainer(list(jobs.values()), device=device), strict=True))
     rows, predictions, about = [], [], []
     for t, task in tasks.items():
-        chosen = _choose(trained.get(t, []), len(seeds))
-        about += [_probe_row(t, name, p, p in chosen) for p in trained.get(t, [])]
+        chosen = best_setting(trained.get(t, []), len(seeds))
+        about += probe_rows(t, name, trained.get(t, []), chosen)
         for seed, probe in zip(seeds, chosen or [None] * len(seeds), strict=True):
             for split in ("val", "test"):
                 measured, table = _measure(task, parts[t][split], vectors, probe, split, name, seed)
@@ -125,7 +119,9 @@ def place_retrieval(
     vectors = ItemVectors(embeddings, task.rows["youtube_id"], encoder)
     queries, gallery = (_found(task.split(s), vectors) for s in ("val", "train"))
     if not len(queries) or not len(gallery):
-        raise M2SError(f"{encoder}: place retrieval has {len(queries)} queries and a gallery of {len(gallery)}")
+        raise M2SError(
+            f"{encoder}: place retrieval has {len(queries)} queries and a gallery of {len(gallery)}"
+        )
     x = vectors.means(gallery["youtube_id"])
     films = (queries["imdb_id"].tolist(), gallery["imdb_id"].tolist()) if other_films_only else None
     most = max(ks)
@@ -135,9 +131,13 @@ def place_retrieval(
     for k in ks:
         each = query_precision(queries["label"], labels, k)
         for place in [*sorted(set(queries["label"])), "all queries"]:
-            mine = np.ones(len(each), bool) if place == "all queries" else (queries["label"] == place).to_numpy()
+            mine = (
+                np.ones(len(each), bool) if place == "all queries" else (queries["label"] == place).to_numpy()
+            )
             all_listed = task.split("val")
-            n_listed = len(all_listed) if place == "all queries" else int((all_listed["label"] == place).sum())
+            n_listed = (
+                len(all_listed) if place == "all queries" else int((all_listed["label"] == place).sum())
+            )
             what = f"place retrieval{' in other films' if other_films_only else ''}: {place}"
             rows.append(result_row(BENCHMARK, what, "val", encoder, f"P@{k}", _precision(each[mine], k),
                                    n_found=int(mine.sum()), n_listed=n_listed))  # fmt: skip
@@ -152,7 +152,9 @@ def _found(rows: pd.DataFrame, vectors: ItemVectors) -> pd.DataFrame:
     return rows[vectors.found(rows["youtube_id"])]
 
 
-def _items(task: LvuTask, parts: Mapping[str, pd.DataFrame], vectors: ItemVectors, permuted: bool) -> ProbeData:
+def _items(
+    task: LvuTask, parts: Mapping[str, pd.DataFrame], vectors: ItemVectors, permuted: bool
+) -> ProbeData:
     x, y, groups = {}, {}, {}
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
@@ -162,22 +164,22 @@ def _items(task: LvuTask, parts: Mapping[str, pd.DataFrame], vectors: ItemVector
         y[split], groups[split] = labels[owners], owners
     one_each = len(np.unique(groups["val"])) == len(groups["val"])
     return ProbeData(
-        x["train"], y["train"], x["val"], y["val"], task.kind.outputs, None if one_each else groups["val"], task.name
-    )
-
-
-def _choose(probes: list, n_seeds: int) -> list:
-    """The probes, one a seed, of the hyper-parameters with the best mean validation score; ties by the loss."""
-    settings = [probes[i : i + n_seeds] for i in range(0, len(probes), n_seeds)]
-    return max(
-        settings, key=lambda s: (np.mean([p.val_score for p in s]), -np.mean([p.val_loss for p in s])), default=[]
+        x["train"],
+        y["train"],
+        x["val"],
+        y["val"],
+        task.kind.outputs,
+        None if one_each else groups["val"],
+        task.name,
     )
 
 
 def _measure(task, rows: pd.DataFrame, vectors, probe, split: str, encoder: str, seed: int):
     """One split by one probe: Measured and its rows of predictions."""
     if probe is None or not len(rows):
-        return UNMEASURED, prediction_table(BENCHMARK, task.name, split, encoder, seed, [], [], [], np.zeros((0, 1)))
+        return UNMEASURED, prediction_table(
+            BENCHMARK, task.name, split, encoder, seed, [], [], [], np.zeros((0, 1))
+        )
     x, owners = vectors.rows(rows["youtube_id"])
     scores = mean_by_owner(probe.predict(x), owners)  # [videos, C]
     if task.kind.regression:
@@ -187,7 +189,9 @@ def _measure(task, rows: pd.DataFrame, vectors, probe, split: str, encoder: str,
         measured = top1(rows["class_id"], scores.argmax(1))
         labels = rows["label"]
         predicted = [task.classes[c] or f"class {c}" for c in scores.argmax(1)]
-    table = prediction_table(BENCHMARK, task.name, split, encoder, seed, rows["youtube_id"], labels, predicted, scores)
+    table = prediction_table(
+        BENCHMARK, task.name, split, encoder, seed, rows["youtube_id"], labels, predicted, scores
+    )
     return measured, table
 
 
@@ -196,12 +200,6 @@ def _row(task: LvuTask, split: str, encoder: str, measured: Measured, n_found: i
     return result_row(
         BENCHMARK, task.name, split, encoder, metric, measured, n_found=n_found, n_listed=n_listed, seed=seed
     )
-
-
-def _probe_row(task: str, encoder: str, probe, chosen: bool) -> dict:
-    about = {"task": task, "encoder": encoder, **dataclasses.asdict(probe.config)}
-    names = ("best_epoch", "val_score", "val_loss", "diverged_at")
-    return about | {n: getattr(probe, n) for n in names} | {"chosen": chosen}
 
 
 def _precision(each: np.ndarray, k: int) -> Measured:

@@ -6,14 +6,15 @@ have a test scene, and the number of classes is given with it.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.boundary_metrics import random_ap
 from m2s_lib.evaluation.metrics import Measured, average_precisions
 from m2s_lib.evaluation.movienet import BENCHMARK
 from m2s_lib.evaluation.probes import ProbeConfig, train_probes
@@ -107,12 +108,16 @@ def _with_classes(found: list[dict], rows: list[dict], min_count: int, root: Pat
     table = pd.DataFrame(kept)[["item", "film_id", "shot", "n_shots", "split", "places"]]
     rare = table["places"] == ""
     report = pd.DataFrame(rows)
-    by_film = table.groupby("film_id")["places"].agg(n_tagged=lambda p: (p != "").sum(), n_rare=lambda p: (p == "").sum())
+    by_film = table.groupby("film_id")["places"].agg(
+        n_tagged=lambda p: (p != "").sum(), n_rare=lambda p: (p == "").sum()
+    )
     report = report.merge(by_film, on="film_id", how="left")
     columns = ["n_scenes", "n_tagged", "n_untagged", "n_rare", "n_outside", "n_bad"]
     report[columns] = report.reindex(columns=columns).fillna(0).astype(int)
     return PlaceScenes(
-        table[~rare].reset_index(drop=True), classes, report[["film_id", "split", *columns, "status", "reason"]]
+        table[~rare].reset_index(drop=True),
+        classes,
+        report[["film_id", "split", *columns, "status", "reason"]],
     )
 
 
@@ -158,8 +163,6 @@ def place_probe(config: ProbeConfig = PLACE_PROBE, device: str = "cpu") -> Fit:
     """The `fit` of `evaluate_places`: the paper's MLP, chosen by macro AP on validation."""
 
     def fit(x_train, y_train, x_val, y_val, seed: int):
-        from dataclasses import replace
-
         choose = config.choose if y_val.any() else "loss"  # without a positive there is no AP
         seeded = replace(config, seed=seed, choose=choose)
         return train_probes(x_train, y_train, x_val, y_val, [seeded], device=device)[0].predict
@@ -226,9 +229,27 @@ def _predictions(places: PlaceScenes, test: np.ndarray, scores: np.ndarray, abou
     )
 
 
-def summary(places: PlaceScenes, test_classes: Sequence[str] | None = None) -> str:
-    """A line on what was read: scenes by split, and how many classes have a test scene."""
+def place_chance_rows(places: PlaceScenes) -> pd.DataFrame:
+    """The expected mAP of random scores on the test scenes, as a result row."""
+    hot = places.labels()[(places.scenes["split"] == "test").to_numpy()]
+    values = [random_ap(len(hot), int(n)) for n in hot.sum(0) if n]
+    expected = Measured(float(np.mean(values)) if values else np.nan, np.nan, np.nan, len(hot))
+    row = result_row(
+        BENCHMARK, TASK, "test", "random scores", "mAP", expected, n_found=len(hot), n_listed=len(hot)
+    )
+    return result_table([row])
+
+
+def describe_places(places: PlaceScenes) -> str:
+    """Scenes by split, how many classes have a test scene, and what was left out."""
     counts = places.scenes["split"].value_counts()
     hot = places.labels()[(places.scenes["split"] == "test").to_numpy()]
     shown = ", ".join(f"{counts.get(s, 0):,} {s}" for s in ("train", "val", "test"))
-    return f"{len(places.scenes):,} tagged scenes ({shown}); {int(hot.any(0).sum())} of {len(places.classes)} classes have a test scene"
+    out = places.report[["n_untagged", "n_rare", "n_outside", "n_bad"]].sum()
+    failed = int((places.report["status"] == "failed").sum())
+    return (
+        f"{len(places.scenes):,} tagged scenes ({shown}); {int(hot.any(0).sum())} of {len(places.classes)} "
+        f"classes have a test scene; left out: {out['n_untagged']:,} scenes without a tag, {out['n_rare']:,} "
+        f"of rare places, {out['n_outside']:,} beyond their film, {out['n_bad']:,} not understood, "
+        f"{failed} films without annotation"
+    )

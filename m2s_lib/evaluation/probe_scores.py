@@ -11,7 +11,9 @@ LOSSES = ("cross_entropy", "mse", "bce")
 CHOICES = ("top-1", "ap", "loss")
 
 
-def val_score(loss: str, out: Tensor, y: Tensor, groups: Tensor | None, choose: str, losses: Tensor) -> Tensor:
+def val_score(
+    loss: str, out: Tensor, y: Tensor, groups: Tensor | None, choose: str, losses: Tensor
+) -> Tensor:
     """Score of each model, higher is better: outputs [E, n, C] -> [E]. Items of a group count as one.
 
     The outputs of a group are averaged as LVU does: probabilities for classes, numbers for regression.

@@ -60,7 +60,8 @@ class MLPStack:
         self.seeds = np.array([c.seed for c in configs], np.uint64)
         self.lr = torch.tensor([c.lr for c in configs], device=device)[:, None, None]
         self.dropout = torch.tensor([c.dropout for c in configs], device=device)[:, None, None]
-        self.drops = any(c.dropout > 0 for c in configs)
+        self.clip = torch.tensor([c.clip or 1e30 for c in configs], device=device)[:, None, None]
+        self.drops, self.clips = any(c.dropout > 0 for c in configs), any(c.clip for c in configs)
         self.loss, self.widths = configs[0].loss, sizes[1:-1]
         absent = torch.arange(sizes[-1])[None] >= torch.tensor(outputs)[:, None]
         self.absent = (absent.float() * _NEVER)[:, None].to(device) if absent.any() else None  # [E, 1, C]
@@ -75,6 +76,7 @@ class MLPStack:
         """
         out, inputs = _layers(self.params, self.absent, x, masks)
         gradient = loss_gradient(self.loss, out, y).mul_(share * self.lr)  # [E, b, C], scaled once for all
+        steps = []  # of weights and biases, kept where their norm is to be limited
         for layer in range(len(self.params) - 2, -1, -2):
             weight, bias, below = self.params[layer], self.params[layer + 1], None
             if layer:
@@ -82,9 +84,21 @@ class MLPStack:
                 below.mul_(inputs[layer // 2] > 0)  # dropped units are 0 there
                 if masks is not None:
                     below.mul_(masks[layer // 2 - 1])
-            weight.baddbmm_(inputs[layer // 2].mT, gradient, alpha=-1)
-            bias.sub_(gradient.sum(1, keepdim=True))
+            if self.clips:
+                steps += [(weight, inputs[layer // 2].mT @ gradient), (bias, gradient.sum(1, keepdim=True))]
+            else:
+                weight.baddbmm_(inputs[layer // 2].mT, gradient, alpha=-1)
+                bias.sub_(gradient.sum(1, keepdim=True))
             gradient = below
+        if self.clips:
+            self._limited(steps)
+
+    def _limited(self, steps: list[tuple[Tensor, Tensor]]) -> None:
+        """Take the steps, each model's together no longer than lr * clip, as clip_grad_norm_ does."""
+        norm = torch.stack([(s * s).sum((1, 2), keepdim=True) for _, s in steps]).sum(0).sqrt()  # [E, 1, 1]
+        scale = (self.clip * self.lr / (norm + 1e-6 * self.lr)).clamp(max=1)
+        for p, step in steps:
+            p.sub_(step * scale)
 
     def masks(self, epoch: int, first: int, rows: int) -> list[Tensor] | None:
         """Dropout of the places first .. first + rows of the epoch's order: [E, rows, H] a layer."""
@@ -110,12 +124,12 @@ class MLPStack:
         """Go on with the models `which` int64 [m] only."""
         self.params = self.states(which)
         self.seeds = self.seeds[which.cpu().numpy()]
-        self.lr, self.dropout = self.lr[which], self.dropout[which]
+        self.lr, self.dropout, self.clip = self.lr[which], self.dropout[which], self.clip[which]
         self.absent = None if self.absent is None else self.absent[which]
 
 
 def _layers(params: list[Tensor], absent: Tensor | None, x: Tensor, masks: list[Tensor] | None = None):
-    """x [E, b, d] -> outputs [E, b, C] and the inputs of every layer; masks [E, b, H] scale the hidden units."""
+    """x [E, b, d] -> outputs [E, b, C] and the inputs of every layer; masks [E, b, H] scale hidden units."""
     inputs = [x]
     for layer in range(0, len(params) - 2, 2):
         h = torch.baddbmm(params[layer + 1], inputs[-1], params[layer]).relu_()
@@ -161,7 +175,9 @@ def _one_epoch(stack, data: StackData, of_data: Tensor, batch: int, epoch: int) 
     n = data.n[of_data]  # [E]
     order = shuffled(hash_keys(stack.seeds, epoch, ORDER).to(n.device), n)  # [E, n]
     rows, alone = order.shape[1], len(data.x) == 1
-    ahead = max(1, _MASKS_AT_ONCE.get(n.device.type, 1 << 17) // (len(n) * batch * max(stack.widths, default=1)))
+    ahead = max(
+        1, _MASKS_AT_ONCE.get(n.device.type, 1 << 17) // (len(n) * batch * max(stack.widths, default=1))
+    )
     masks = None
     for first in range(0, rows, batch):
         last = min(first + batch, rows)
@@ -176,7 +192,9 @@ def _one_epoch(stack, data: StackData, of_data: Tensor, batch: int, epoch: int) 
         stack.descend(x, y, share.to(data.x.dtype), here)
 
 
-def _validate(stack, data: StackData, of_data: Tensor, outcomes: list[Outcome], choose: str, epoch: int) -> list:
+def _validate(
+    stack, data: StackData, of_data: Tensor, outcomes: list[Outcome], choose: str, epoch: int
+) -> list:
     """Score every model on its validation items and keep the better ones; False for those that diverged."""
     improved, going_on = [], [True] * len(outcomes)
     for t in of_data.unique().tolist():

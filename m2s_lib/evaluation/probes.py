@@ -33,6 +33,7 @@ class ProbeConfig:
     batch: int = 128  # items a step; the last one of an epoch may be smaller
     epochs: int = 400  # supp. Table 1; small runs need fewer
     dropout: float = 0.1  # after each hidden layer
+    clip: float = 0.0  # largest norm of a step's gradient, 0 is none; squared errors can run away without
     seed: int = 0  # first weights, order of items and dropout
     standardize: bool = True  # features to mean 0 and variance 1 on the training items, so that one learning
     # rate suits encoders of different scales; the paper does not say whether it did
@@ -45,10 +46,15 @@ class ProbeConfig:
                 f"loss {self.loss!r} and choose {self.choose!r}: expected one of {LOSSES}, and one of "
                 f"{CHOICES} or ''"
             )
-        if self.choose == "top-1" and self.loss != "cross_entropy" or self.choose == "ap" and self.loss == "mse":
+        if (
+            self.choose == "top-1"
+            and self.loss != "cross_entropy"
+            or self.choose == "ap"
+            and self.loss == "mse"
+        ):
             raise M2SError(f"an epoch cannot be chosen by {self.choose!r} when the loss is {self.loss!r}")
         for name, low, high in (
-            ("hidden", 1, 1 << 16), ("layers", 0, 8), ("lr", 0, 1e6), ("batch", 1, 1 << 24),
+            ("hidden", 1, 1 << 16), ("layers", 0, 8), ("lr", 0, 1e6), ("clip", 0, 1e6), ("batch", 1, 1 << 24),
             ("epochs", 1, 1 << 20), ("seed", 0, (1 << 63) - 1), ("patience", 0, 1 << 20),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= high:
@@ -152,7 +158,9 @@ def train_probe_sets(
     device = torch.device(device)
     for shape, jobs in groups.items():
         config = tasks[jobs[0][0]][1][jobs[0][1]]
-        size = together or (1 if device.type == "cpu" and config.hidden > _WIDE_ON_CPU else _TOGETHER[device.type])
+        size = together or (
+            1 if device.type == "cpu" and config.hidden > _WIDE_ON_CPU else _TOGETHER[device.type]
+        )
         for first in range(0, len(jobs), size):
             some = jobs[first : first + size]
             trained = _train_group(shape, [(checked[t], tasks[t][1][i], t) for t, i in some], device)
@@ -259,7 +267,9 @@ def features(x: np.ndarray, what: str, width: int = 0) -> np.ndarray:
     x = np.ascontiguousarray(x, np.float32)
     bad = ~np.isfinite(x).all(1)
     if bad.any():
-        raise M2SError(f"{what}: {int(bad.sum())} of {len(x):,} rows are not finite, the first is row {bad.argmax()}")
+        raise M2SError(
+            f"{what}: {int(bad.sum())} of {len(x):,} rows are not finite, the first is row {bad.argmax()}"
+        )
     return x
 
 

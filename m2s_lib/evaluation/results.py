@@ -1,6 +1,7 @@
 """The two tables that every evaluation writes: results.parquet and predictions.parquet."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,16 @@ RESULT_COLUMNS = (
 )
 PREDICTION_KEYS = ("benchmark", "task", "split", "encoder", "seed")  # whose prediction it is
 PREDICTION_COLUMNS = (*PREDICTION_KEYS, "item", "label", "prediction", "scores")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation gives: two tables as results.parquet and predictions.parquet have them, and how
+    each probe was trained (`probe_search.probe_rows`)."""
+
+    results: pd.DataFrame
+    predictions: pd.DataFrame
+    probes: pd.DataFrame
 
 
 def result_row(

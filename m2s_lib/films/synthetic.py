@@ -60,8 +60,8 @@ class WorldConfig:
     fps: int = 8
     width: int = 128
     height: int = 96
-    theme_strength: float = 0.10  # contrast of the theme's pattern in a frame, 0..1
-    theme_presence: float = 0.7  # share of shots that show the pattern
+    theme_strength: float = 0.12  # contrast of the theme's pattern in a frame, 0..1
+    theme_presence: float = 0.6  # share of shots that show the pattern
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class MovieTrainConfig:
     lr: float = 0.1
     momentum: float = 0.0  # the paper says SGD and no more
     weight_decay: float = 0.0
+    clip: float = 1.0  # ours: largest norm of a step's gradients; without, some seeds never leave chance
     feature_length: float = 0.0  # ours: length of the centred features in training; 0 lets the start decide
     held_out: float = 0.1  # ours: share of the similar pairs kept for the ROC curve
     crop: str = "first"  # ours: long films give their first shots; "random" draws a run of shots each step
@@ -193,6 +194,7 @@ def _train(model, corpus, similar, taken, config: MovieTrainConfig, rng) -> pd.D
             codes = np.concatenate([positive[at : at + half], negative[at : at + half]])
             optimizer.zero_grad(set_to_none=True)
             seen.append(_gradients(model, corpus, codes, config, rng))
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
             bar.step()
         values = torch.stack(seen).double().cpu().numpy()  # [steps, 2]; the only wait for the device

@@ -93,7 +93,10 @@ def test_item_vectors_count_what_is_not_listed_and_average_windows():
 @pytest.mark.parametrize(
     ("embeddings", "message"),
     [
-        ({"x": [1.0]}, r"ours: none of the 1 embeddings belongs to one of the 2 listed items \(given e.g. 'x'"),
+        (
+            {"x": [1.0]},
+            r"ours: none of the 1 embeddings belongs to one of the 2 listed items \(given e.g. 'x'",
+        ),
         ({}, "none of the 0 embeddings"),
         ({"a": [1.0, 2], "b": [1.0]}, "ours: item b has width 1, item a has 2"),
         ({"a": [1.0, np.nan]}, "the embedding of item a is not finite"),

@@ -27,7 +27,9 @@ SCENE = """class_id class_name youtube_id imdb_id
 """
 
 
-def write_scene(folder, train=SCENE, val="4 prison aaaaaaaaaaa tt0451279\n", test="0 office bbbbbbbbbbb tt7654321\n"):
+def write_scene(
+    folder, train=SCENE, val="4 prison aaaaaaaaaaa tt0451279\n", test="0 office bbbbbbbbbbb tt7654321\n"
+):
     """The place task alone, from lines."""
     head = SCENE.splitlines()[0] + "\n"
     (folder / "scene").mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,9 @@ def test_the_full_folder_is_read_in_under_two_seconds(tmp_path):
     tasks = read_lvu(tmp_path)  # the folder above is taken, too
     seconds = time.perf_counter() - start
     assert sum(len(t.rows) for t in tasks.values()) == 11_565
-    assert {t: tuple(len(task.split(s)) for s in ("train", "val", "test")) for t, task in tasks.items()} == REAL_SIZES
+    assert {
+        t: tuple(len(task.split(s)) for s in ("train", "val", "test")) for t, task in tasks.items()
+    } == REAL_SIZES
     assert all(t.rows["duration_s"].notna().all() for t in tasks.values())
     assert seconds < 2
     assert read_lvu(root, ["year"])["year"].rows.equals(tasks["year"].rows)
@@ -115,17 +119,17 @@ def test_tasks_are_those_of_the_exclusion_list():
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (SCENE.replace(" ", ","), "first line is 'class_id,class_name.*expected 'class_id class_name youtube_id "
+        (SCENE.replace(" ", ","), "first line is 'class_id,class_name.*'class_id class_name youtube_id "
                                   "imdb_id'; the separator is one space"),
         (SCENE.replace(" ", "\t"), "the separator is one space"),
         ("", "the first line is ''"),
-        (SCENE + "1 airport cccccccccc,tt1234567\n", "line 5: .*is not 'class_id class_name youtube_id imdb_id'"),
+        (SCENE + "1 airport cccccccccc,tt1234567\n", "line 5: .*is not 'class_id class_name"),
         (SCENE + "1  ccccccccccc tt1234567\n", "line 5"),
         (SCENE + "1 airport ccccccccccc 1234567\n", "line 5: .*IMDb id such as tt1175709"),
-        (SCENE + "6 street ccccccccccc tt1234567\n", r"line 5: class 6 \(street\) is unknown, scene has classes 0\.\.5"),
+        (SCENE + "6 street ccccccccccc tt1234567\n", r"line 5: class 6 \(street\) is unknown, .* 0\.\.5"),
         (SCENE + "x street ccccccccccc tt1234567\n", "line 5: class_id is 'x', expected a whole number"),
         (SCENE + "-1 street ccccccccccc tt1234567\n", "line 5: class_id is '-1'"),
-        (SCENE + "3 motel ccccccccccc tt1234567\n", r"class_id '3' goes with \['hotel', 'motel'\], expected one label"),
+        (SCENE + "3 motel ccccccccccc tt1234567\n", r"class_id '3' goes with \['hotel', 'motel'\]"),
         (SCENE + "2 hotel ccccccccccc tt1234567\n", r"label 'hotel' goes with \[3, 2\]"),
         (SCENE + "0 office 09-K2ec8lyc tt1175709\n", "video 09-K2ec8lyc is listed more than once "
                                                      r"\(train.csv line 2, train.csv line 5\)"),

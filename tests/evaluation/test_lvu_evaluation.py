@@ -1,12 +1,15 @@
 """LVU's protocol on made-up embeddings: rows, counts, windows, the search, the control, place retrieval."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, mean_squared_error
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.lvu import SUPP_TABLE_1, TASKS, read_lvu
-from m2s_lib.evaluation.lvu_evaluation import SEARCH_GRID, evaluate_lvu, place_retrieval
+from m2s_lib.evaluation.lvu_evaluation import evaluate_lvu, place_retrieval
+from m2s_lib.evaluation.probe_search import SEARCH_GRID
 from m2s_lib.evaluation.results import PREDICTION_COLUMNS, RESULT_COLUMNS
 from tests.evaluation.lvu_folders import write_lvu
 
@@ -136,13 +139,20 @@ def test_embeddings_of_other_videos_are_refused(tasks):
         evaluate_lvu(only(tasks, "scene"), {"other": np.ones(3)}, "ours")
 
 
-def slow_precision(tasks, known, k, other_films):
+def slow_precision(place, known, k, other_films):
     """Oracle: sort all distances, take k, count the label."""
-    queries, gallery = tasks["scene"].split("val"), tasks["scene"].split("train")
+    queries, gallery = place.split("val"), place.split("train")
     shares = []
     for q in queries.itertuples():
         near = sorted(
-            (float(np.linalg.norm(known[q.youtube_id].astype(np.float32) - known[g.youtube_id].astype(np.float32))), i)
+            (
+                float(
+                    np.linalg.norm(
+                        known[q.youtube_id].astype(np.float32) - known[g.youtube_id].astype(np.float32)
+                    )
+                ),
+                i,
+            )
             for i, g in enumerate(gallery.itertuples())
             if not (other_films and g.imdb_id == q.imdb_id)
         )
@@ -154,13 +164,13 @@ def slow_precision(tasks, known, k, other_films):
 def test_place_retrieval_equals_sorting_all_distances(tasks, other_films):
     rng = np.random.default_rng(1)
     known = {v: x + 3 * rng.standard_normal(D) for v, x in vectors(tasks).items()}  # noisy: neither 0 nor 1
-    place = tasks["scene"]
+    place = dataclasses.replace(tasks["scene"], rows=tasks["scene"].rows.copy())
     place.rows.loc[place.rows["split"] == "val", "imdb_id"] = place.split("train")["imdb_id"].to_numpy()[:60]
     rows, neighbours = place_retrieval(place, known, "ours", other_films_only=other_films)
     assert len(rows) == 3 * 7
     assert neighbours["same_film"].any() == (not other_films)
     for k in (1, 5, 10):
-        shares, labels = slow_precision(tasks, known, k, other_films)
+        shares, labels = slow_precision(place, known, k, other_films)
         prefix = "place retrieval in other films" if other_films else "place retrieval"
         got = rows[rows["metric"] == f"P@{k}"].set_index("task")
         assert got.loc[f"{prefix}: all queries", "value"] == pytest.approx(shares.mean())

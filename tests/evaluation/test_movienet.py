@@ -13,6 +13,9 @@ from m2s_lib.evaluation.movienet import (
     read_shot_table,
     task_name,
 )
+from m2s_lib.evaluation.place_tagging import read_places
+from m2s_lib.films.synthetic import PLACES, WorldConfig, plan_world
+from m2s_lib.films.synthetic_movienet import write_movienet_labels
 
 
 def write_film(root, film, n_shots, labels):
@@ -172,3 +175,22 @@ def test_318_films_are_read_in_seconds(tmp_path):
     assert (data.report["status"] == "ok").all()
     assert seconds < 5  # alone it takes about one; the target is 10
     print(f"318 films in {seconds:.2f} s")
+
+
+def test_the_embedded_films_are_read_like_real_ones(tmp_path):
+    world = plan_world(WorldConfig(films=6, benchmark_films=4, shots=30, viewers=2))
+    write_movienet_labels(world, tmp_path, tmp_path / "films")
+    data = read_movienet(tmp_path, fps=world.config.fps)
+    assert (data.report["status"] == "ok").all()
+    by_imdb = {f.imdb_id: f for f in world.films}
+    for film in data.films:
+        scenes = [scene for scene, _ in by_imdb[film.film_id].shots]
+        true = [int(a != b) for a, b in zip(scenes, scenes[1:], strict=False)]
+        sure = read_labels(tmp_path / "scene318" / "label318" / f"{film.film_id}.txt")
+        assert all(film.labels[s] == true[s] for s, label in sure.items() if label != -1)
+        assert film.fps == world.config.fps
+    n_shots = {f.film_id: f.n_shots for f in data.films}
+    places = read_places(tmp_path, data.split, n_shots, min_count=1)
+    assert set(places.classes) <= set(PLACES)
+    assert places.report["n_bad"].sum() == places.report["n_outside"].sum() == 0
+    assert (places.scenes["n_shots"] <= 9).all()

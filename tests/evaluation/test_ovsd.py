@@ -5,10 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.encoders import ColourEncoder, shot_embeddings
 from m2s_lib.evaluation.ovsd import boundary_labels, label_store, read_ovsd
 from m2s_lib.evaluation.probes import ProbeConfig
 from m2s_lib.evaluation.scene_boundaries import chance_rows, evaluate_untrained, leave_one_film_out
 from m2s_lib.evaluation.window_probe import window_probe
+from m2s_lib.films.decoding import ScanConfig, scan_film
 from m2s_lib.films.shot_store import ShotStore, write_shots
 
 
@@ -108,6 +110,21 @@ def test_the_look_alone_beats_random_scores_on_the_shared_films(shared_data):
     results, _ = evaluate_untrained(data.films, data.features, encoder="VGG19", benchmark="OVSD")
     chance = chance_rows(data.films, benchmark="OVSD").set_index("metric")["value"]
     assert (results.set_index("metric")["ci_low"] > chance[["pooled AP", "mean per-film AP"]]).all()
+
+
+def test_big_buck_bunny_from_its_own_pictures(shared_data, tmp_path):
+    film = scan_film(shared_data / "films" / "big_buck_bunny_2008.mp4", ScanConfig(frame_size=32))
+    path = write_shots(
+        tmp_path / "bbb.arrow", film.shots, film.keyframes, aspect=film.aspect, fps=film.fps, source="video"
+    )
+    store = ShotStore(path)
+    labelled, counts = label_store(store, shared_data / "ovsd" / "01" / "scenes.txt")
+    assert counts["n_scenes"] == 17
+    assert counts["n_boundaries"] >= 14
+    embeddings = shot_embeddings(ColourEncoder(), {"bbb": store})
+    results, _ = evaluate_untrained([labelled], embeddings, encoder="colour", benchmark="OVSD")
+    chance = chance_rows([labelled], benchmark="OVSD").set_index("metric")["value"]
+    assert results["value"][0] > 1.5 * chance["pooled AP"]
 
 
 @pytest.mark.slow

@@ -58,7 +58,9 @@ def slow_training(x, y, x_val, y_val, c: ProbeConfig, outputs):
     for epoch in range(1, c.epochs + 1):
         order = shuffled(hash_keys(seeds, epoch, ORDER), torch.tensor([len(x)]))[0]
         drop = torch.full((1, 1, 1), c.dropout)
-        masks = [kept_units(hash_keys(seeds, epoch, i + 1), drop, 0, len(x), c.hidden)[0] for i in range(c.layers)]
+        masks = [
+            kept_units(hash_keys(seeds, epoch, i + 1), drop, 0, len(x), c.hidden)[0] for i in range(c.layers)
+        ]
         for first in range(0, len(x), c.batch):
             rows = slice(first, first + c.batch)
             h = x[order[rows]]
@@ -66,6 +68,8 @@ def slow_training(x, y, x_val, y_val, c: ProbeConfig, outputs):
                 h = torch.relu(layer(h)) * masks[i][rows]
             sgd.zero_grad()
             torch_loss(c.loss, layers[-1](h), y[order[rows]]).backward()
+            if c.clip:
+                torch.nn.utils.clip_grad_norm_(sgd.param_groups[0]["params"], c.clip)
             sgd.step()
         with torch.no_grad():
             h = x_val
@@ -73,9 +77,11 @@ def slow_training(x, y, x_val, y_val, c: ProbeConfig, outputs):
                 h = torch.relu(layer(h))
             out = layers[-1](h)
             loss = float(torch_loss(c.loss, out, y_val))
-            score = {"cross_entropy": lambda: (out.argmax(1) == y_val).double().mean().item(),
-                     "mse": lambda: -loss,
-                     "bce": lambda: average_precision_score(y_val, out, average="macro")}[c.loss]()  # fmt: skip
+            score = -loss
+            if c.loss == "cross_entropy":
+                score = (out.argmax(1) == y_val).double().mean().item()
+            elif c.loss == "bce":
+                score = average_precision_score(y_val, out, average="macro")
         if score > best[0] or (score == best[0] and loss < best[1]):
             best = (score, loss, epoch, [p.detach().clone() for p in sgd.param_groups[0]["params"]])
     return best
@@ -89,12 +95,13 @@ VARIED = [
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse", "bce"])
 @pytest.mark.parametrize("layers", [0, 1, 2])
-@pytest.mark.parametrize("together", [1, 3])
-def test_training_equals_a_plain_torch_loop(loss, layers, together):
-    """Alone and in a stack; the last batch of an epoch is smaller (50 items, 16 a batch)."""
+@pytest.mark.parametrize(("together", "clip"), [(1, 0), (3, 0), (3, 0.2)])
+def test_training_equals_a_plain_torch_loop(loss, layers, together, clip):
+    """Alone and in a stack, where one probe is limited or none; the last batch of an epoch is smaller."""
     (x, y), (x_val, y_val) = made_up(), made_up(30, seed=1)
     y, y_val = labels_for(loss, y), labels_for(loss, y_val)
     configs = [dataclasses.replace(c, loss=loss, layers=layers, lr=c.lr / 10) for c in VARIED]
+    configs[0] = dataclasses.replace(configs[0], clip=clip)
     probes = train_probes(x, y, x_val, y_val, configs, together=together)
     for config, probe in zip(configs, probes, strict=True):
         score, val_loss, epoch, params = slow_training(x, y, x_val, y_val, config, 1 if loss == "mse" else 3)
@@ -130,9 +137,21 @@ def test_the_chosen_epoch_is_the_best_of_the_history_and_predict_gives_its_score
     assert (predicted.argmax(1) == y_val).mean() == pytest.approx(probe.val_score)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_scores_are_decided_by_the_loss(seed):
+    """Four validation items know five scores: most epochs tie, and overfitting raises the loss."""
+    (x, y), (x_val, y_val) = made_up(strength=0.3), made_up(4, seed=1, strength=0.3)
+    probe = train_probes(x, y, x_val, y_val, [dataclasses.replace(SMALL, epochs=30, seed=seed)])[0]
+    best = probe.history[probe.history["val_score"] == probe.history["val_score"].max()]
+    assert len(best) > 1
+    assert probe.best_epoch == best.loc[best["val_loss"].idxmin(), "epoch"]
+
+
 def test_patience_ends_a_probe_and_leaves_its_best_epoch():
     (x, y), (x_val, y_val) = made_up(strength=0.4), made_up(200, seed=1, strength=0.4)
-    long, short = train_probes(x, y, x_val, y_val, [dataclasses.replace(SMALL, epochs=30, patience=p) for p in (0, 3)])
+    long, short = train_probes(
+        x, y, x_val, y_val, [dataclasses.replace(SMALL, epochs=30, patience=p) for p in (0, 3)]
+    )
     assert len(short.history) < len(long.history) == 30
     assert len(short.history) == short.best_epoch + 3
 
@@ -145,6 +164,15 @@ def test_a_diverging_probe_ends_alone():
     assert np.isfinite(probes[0].predict(x_val)).all()
     assert probes[1].diverged_at == 0
     assert len(probes[1].history) == 6
+
+
+def test_a_limited_gradient_keeps_squared_errors_from_running_away():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((200, 200)), 2 * rng.standard_normal(200)
+    config = ProbeConfig(loss="mse", hidden=64, lr=0.3, batch=16, epochs=6, dropout=0.8)
+    wild, calm = train_probes(x, y, x[:50], y[:50], [config, dataclasses.replace(config, clip=1.0)])
+    assert wild.diverged_at > 0
+    assert calm.diverged_at == 0
 
 
 def test_permuted_labels_give_chance_and_true_ones_do_not():
@@ -199,7 +227,9 @@ def test_macro_ap_equals_scikit_learn(n, c, levels, seed):
     hot, scores = rng.random((n, c)) < 0.4, rng.integers(levels, size=(3, n, c)) / levels
     hot[0, 0] = True
     some = hot.any(0)
-    wanted = [np.mean([average_precision_score(hot[:, i], s[:, i]) for i in np.flatnonzero(some)]) for s in scores]
+    wanted = [
+        np.mean([average_precision_score(hot[:, i], s[:, i]) for i in np.flatnonzero(some)]) for s in scores
+    ]
     np.testing.assert_allclose(macro_ap(torch.tensor(scores), torch.tensor(hot)), wanted, rtol=1e-9)
 
 
@@ -278,5 +308,7 @@ def test_predict_refuses_features_of_another_width():
 @pytest.mark.gpu
 def test_a_gpu_trains_the_same_probes():
     (x, y), (x_val, y_val) = made_up(), made_up(30, seed=1)
-    for a, b in zip(*(train_probes(x, y, x_val, y_val, VARIED, device=d) for d in ("cpu", "cuda")), strict=True):
+    for a, b in zip(
+        *(train_probes(x, y, x_val, y_val, VARIED, device=d) for d in ("cpu", "cuda")), strict=True
+    ):
         np.testing.assert_allclose(a.predict(x_val), b.predict(x_val), atol=1e-3)

@@ -7,6 +7,8 @@ import torch
 
 from m2s_lib.errors import M2SError
 from m2s_lib.method import movie_similarity
+from m2s_lib.method.movie_corpus import MovieCorpus
+from m2s_lib.method.movie_encoder import MoviePairModel
 from m2s_lib.method.movie_similarity import (
     MovieTrainConfig,
     Pooling,
@@ -259,3 +261,35 @@ def test_cuda_follows_the_cpu():
         for device in ("cpu", "cuda")
     )
     assert np.allclose(cpu.log["loss"].head(4), cuda.log["loss"].head(4), atol=1e-3)
+
+
+@pytest.mark.parametrize("part", [1, 3, 64])
+def test_films_that_repeat_in_a_batch_give_the_gradients_of_a_loop_over_its_pairs(part):
+    """Eight pairs of four films in float64: each film encoded once, or each pair for itself, is one gradient."""
+    features, _, _ = world(n_films=4, shots=24, d=6)
+    corpus = MovieCorpus(features, standardise=True, dtype=torch.float64)
+    setting = config(hidden=5, dropout=0.0, part=part)
+    codes = np.array([1, 1, 2, 3, 6, 7, 11, 2])  # similar ones first; pairs (0,1) and (0,2) twice
+    torch.manual_seed(0)
+    model = MoviePairModel(SMALL, 6, 5, 0.0).double().train()
+    seen = movie_similarity._gradients(model, corpus, codes, setting, np.random.default_rng(3))
+    found = [p.grad.clone() for p in model.parameters()]
+    assert all(g.abs().max() > 0 for g in found)
+
+    model.zero_grad()
+    ab = corpus.films_of(codes)
+    turned = np.random.default_rng(3).random(len(codes)) < 0.5
+    assert 0 < turned.sum() < len(codes)
+    total, hits = 0.0, 0
+    for k, (a, b) in enumerate(ab.T):
+        first, second = (a, b) if turned[k] else (b, a)
+        x1, n1 = corpus.take(torch.tensor([first]), SMALL.shots)
+        x2, n2 = corpus.take(torch.tensor([second]), SMALL.shots)
+        logits = model(x1, n1, x2, n2)
+        target = int(k < len(codes) // 2)
+        total = total - torch.log_softmax(logits, 1)[0, target] / len(codes)
+        hits += int(logits.argmax()) == target
+    total.backward()
+    for slow, fast in zip((p.grad for p in model.parameters()), found, strict=True):
+        torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-9)  # the loss itself is float32
+    assert seen.tolist() == pytest.approx([total.item(), hits / len(codes)], rel=1e-6)

@@ -14,6 +14,7 @@ from m2s_lib.method.scene_mining import (
     keep_count,
     mine_pairs,
     mine_to,
+    pair_similarity,
     paper_count_check,
     scene_similarity,
 )
@@ -244,3 +245,31 @@ def test_cuda_mines_the_same(keep):
     pairs = every_pair(features)
     found = scene_mining.mine_pairs(features, pairs, 9, keep=keep, device="cuda")
     pd.testing.assert_frame_equal(found, mine_pairs(features, pairs, 9, keep=keep), atol=1e-6)
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+@pytest.mark.parametrize("normalise", [False, True])
+def test_b_of_one_pair_is_the_b_that_mining_chooses_from(encoded, normalise):
+    features = corpus((30, 24), d=12)
+    torch.manual_seed(0)
+    encoder = MovieEncoder(12, 8).eval() if encoded else None
+    how = {"encoder": encoder, "normalise": normalise}
+    b = pair_similarity(features["film0"], features["film1"], 5, **how)
+    assert b.shape == (26, 20)
+    assert b.dtype == np.float32
+    i, j, score = greedy_pairs(b, 5)
+    found = mine_pairs(features, every_pair(features), 5, ratio=1.0, **how)
+    assert found["shot_a"].tolist() == i.tolist()
+    assert found["shot_b"].tolist() == j.tolist()
+    assert found["score"].tolist() == score.tolist()  # the same product, to the last bit
+    x = [torch.from_numpy(features[f]) for f in ("film0", "film1")]
+    if encoded:
+        x = [torch.relu(encoder.fc1(v)) for v in x]
+    if normalise:
+        x = [v / v.norm(dim=1, keepdim=True) for v in x]
+    assert np.allclose(b, windows(*(v.detach().numpy() for v in x), 5), atol=1e-5)
+
+
+def test_b_of_a_film_shorter_than_a_scene_is_empty():
+    features = corpus((30, 4))
+    assert pair_similarity(features["film0"], features["film1"], 5).size == 0

@@ -1,0 +1,52 @@
+# Six verbs. Each makes .venv and installs what it needs first; Python 3.11 or newer and make are all it takes.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo lab test lint nbval figures clean
+
+help:
+	@echo "make demo     render the embedded films, run all notebooks on them, end with runs/demo/report.html"
+	@echo "make test     lint, tests, and every notebook under nbval"
+	@echo "make lab      JupyterLab on the same environment, on this machine only, with a token"
+	@echo "make figures  run the demo's notebooks and rebuild its report"
+	@echo "make lint     ruff, on the library, the tests and the notebooks"
+	@echo "make clean    remove runs and caches (not .venv)"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/m2s run demo
+
+figures: $(INSTALLED)
+	$(BIN)/m2s run demo
+	$(BIN)/m2s report runs/demo
+
+lab: $(INSTALLED)
+	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=.
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(MAKE) nbval
+
+# nbval runs every notebook in order, as papermill prepares it with the smoke profile.
+nbval: $(INSTALLED)
+	rm -rf runs/nbval
+	$(BIN)/m2s prepare smoke --out runs/nbval/notebooks --run-dir runs/nbval/run
+	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=120 -p no:xdist runs/nbval/notebooks
+
+clean:
+	rm -rf runs .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,145 @@
+"""Embeddings of a benchmark's scenes or shots by every encoder asked for, wherever they come from.
+
+Encoders run here, features computed elsewhere are read, and what cannot be had is a `Missing` that says why.
+One encoder is in memory at a time.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+
+from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.comparators import ELSEWHERE, comparator
+from m2s_lib.evaluation.computed_features import Vectors, computed_features
+from m2s_lib.evaluation.encoders import Encoder, embed_scenes, shot_embeddings
+from m2s_lib.evaluation.metrics import UNMEASURED
+from m2s_lib.evaluation.results import result_row, result_table
+from m2s_lib.evaluation.weight_files import Missing
+from m2s_lib.method.scene_encoder import SceneEncoderConfig
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where encoders come from."""
+
+    weights_dir: str | os.PathLike = ""  # other people's weights
+    features_dir: str | os.PathLike = ""  # features computed elsewhere, see `computed_features`
+    trained_dir: str | os.PathLike = ""  # SimCLR, MoCo and ShotCoL, see `trained_comparators`
+    scene_config: SceneEncoderConfig = field(default_factory=SceneEncoderConfig)  # of "random init"
+    seed: int = 0  # of "random init"
+    online: bool = False  # whether a model hub may be asked
+    batch: int = 32  # scenes a forward pass
+    device: torch.device | str = "cpu"
+
+
+def scene_vectors(
+    encoders: Sequence[str | Encoder],
+    scenes: pd.DataFrame,
+    stores: Mapping[str, object],
+    scene_set: str,
+    sources: Sources,
+) -> dict[str, Vectors | Missing]:
+    """Embeddings of scenes by every encoder, in order.
+
+    Args:
+        encoders: names (see `comparators`; those of models that do not run here are looked up among the
+            computed features) and encoders that exist already, such as ours.
+        scenes: columns item (id), film_id, shot, n_shots. Scenes of films without a store (clips that are
+            gone) stay in, as rows of NaN.
+        scene_set: name of the benchmark's scenes, the file of computed features.
+    """
+    items = scenes["item"].astype(str).tolist()
+    there = np.array([f in stores for f in scenes["film_id"]], bool)
+    out: dict[str, Vectors | Missing] = {}
+    for name, encoder in _each(encoders, sources):
+        if name in ELSEWHERE:
+            out[name] = computed_features(name, sources.features_dir, scene_set, items)
+        elif isinstance(encoder, Missing):
+            out[name] = encoder
+        else:
+            values = np.full((len(scenes), encoder.dim), np.nan, np.float32)
+            values[there] = embed_scenes(encoder, stores, scenes[there], sources.batch, sources.device)
+            missing = tuple(item for item, ok in zip(items, there, strict=True) if not ok)
+            out[name] = Vectors(name, values, missing)
+    return out
+
+
+def shot_vectors(
+    encoders: Sequence[str | Encoder],
+    stores: Mapping[str, object],
+    films: Mapping[str, int],
+    scene_set: str,
+    sources: Sources,
+) -> dict[str, dict[str, np.ndarray] | Missing]:
+    """Embeddings of every shot by itself, film by film, for scene boundaries (section 4.3b).
+
+    Args:
+        films: film_id to its number of shots; films without a store are left out.
+        scene_set: file of computed features, whose items are "film:shot", the shot in four digits or more.
+
+    Returns:
+        Encoder name to film_id to float32 [n_shots, d]; a film that computed features cover in part only is
+        left out.
+    """
+    out: dict[str, dict[str, np.ndarray] | Missing] = {}
+    for name, encoder in _each(encoders, sources):
+        if name in ELSEWHERE:
+            items = [shot_item(film, shot) for film, n in films.items() for shot in range(n)]
+            found = computed_features(name, sources.features_dir, scene_set, items)
+            out[name] = found if isinstance(found, Missing) else _by_film(found.values, films)
+        elif isinstance(encoder, Missing):
+            out[name] = encoder
+        else:
+            have = [f for f in films if f in stores]
+            out[name] = shot_embeddings(encoder, stores, have, 9 * sources.batch, sources.device)
+    return out
+
+
+def shot_item(film_id: str, shot: int) -> str:
+    """The id of a shot in files of features and predictions."""
+    return f"{film_id}:{shot:04d}"
+
+
+def _by_film(values: np.ndarray, films: Mapping[str, int]) -> dict[str, np.ndarray]:
+    ends = np.cumsum(list(films.values()), dtype=np.int64)
+    parts = {film: values[end - n : end] for (film, n), end in zip(films.items(), ends, strict=True)}
+    return {film: x for film, x in parts.items() if np.isfinite(x).all()}
+
+
+def _each(
+    encoders: Sequence[str | Encoder], sources: Sources
+) -> Iterator[tuple[str, Encoder | Missing | None]]:
+    """Names with encoders, made one after the other; None for those computed elsewhere."""
+    seen = set()
+    for one in encoders:
+        name = one if isinstance(one, str) else one.name
+        if name in seen:
+            raise M2SError(f"encoder {name!r} is asked for twice: give each a name of its own")
+        seen.add(name)
+        if not isinstance(one, str):
+            yield name, one
+        elif name in ELSEWHERE:
+            yield name, None
+        else:
+            s = sources
+            yield name, comparator(name, s.weights_dir, s.trained_dir, s.scene_config, s.seed, s.online)
+
+
+def missing_rows(
+    missing: Missing,
+    *,
+    benchmark: str,
+    task: str,
+    split: str,
+    metrics: Sequence[str],
+    n_listed: int,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Result rows of an encoder that is not there: nothing measured, nothing found."""
+    about = {"benchmark": benchmark, "task": task, "split": split, "encoder": missing.name, "seed": seed}
+    rows = [result_row(**about, metric=m, measured=UNMEASURED, n_found=0, n_listed=n_listed) for m in metrics]
+    return result_table(rows)

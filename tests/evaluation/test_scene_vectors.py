@@ -1,0 +1,63 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.computed_features import Vectors, write_features_file
+from m2s_lib.evaluation.encoders import ColourEncoder, OurSceneEncoder, embed_scenes
+from m2s_lib.evaluation.results import RESULT_COLUMNS
+from m2s_lib.evaluation.scene_vectors import Sources, missing_rows, scene_vectors, shot_item, shot_vectors
+from m2s_lib.evaluation.weight_files import Missing
+from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
+from tests.evaluation.test_encoders import noise_store
+
+TINY = SceneEncoderConfig.preset("test")
+
+
+def test_scenes_by_every_kind_of_encoder(tmp_path):
+    stores = {"a": noise_store(1, 6), "b": noise_store(2, 5)}
+    scenes = pd.DataFrame(
+        {"item": ["s0", "s1", "s2"], "film_id": ["a", "gone", "b"], "shot": [0, 0, 1], "n_shots": 3}
+    )
+    write_features_file(tmp_path / "bridgeformer" / "lvu.npz", ["s2", "s0"], np.eye(2, 5))
+    sources = Sources(weights_dir=tmp_path, features_dir=tmp_path, scene_config=TINY)
+    ours = OurSceneEncoder(SceneEncoder(TINY, seed=1))
+    names = [ours, "colour", "random init", "X3D-L", "BridgeFormer", "BaSSL"]
+    found = scene_vectors(names, scenes, stores, "lvu", sources)
+    assert list(found) == ["ours", "colour", "random init", "X3D-L", "BridgeFormer", "BaSSL"]
+    assert [type(v) for v in found.values()] == [Vectors, Vectors, Vectors, Missing, Vectors, Missing]
+    for name in ("ours", "colour", "random init"):
+        assert found[name].missing == ("s1",)
+        assert found[name].found.tolist() == [True, False, True]
+    np.testing.assert_array_equal(
+        found["colour"].values[[0, 2]], embed_scenes(ColourEncoder(), stores, scenes.iloc[[0, 2]])
+    )
+    assert found["BridgeFormer"].missing == ("s1",)
+    assert not np.allclose(found["ours"].values[0], found["random init"].values[0])
+    with pytest.raises(M2SError, match="'colour' is asked for twice"):
+        scene_vectors(["colour", "colour"], scenes, stores, "lvu", sources)
+
+
+def test_shots_by_every_kind_of_encoder(tmp_path):
+    stores, films = {"a": noise_store(1, 6)}, {"a": 6, "b": 2, "c": 3}
+    items = [shot_item(f, s) for f, n in (("a", 6), ("b", 2), ("c", 2)) for s in range(n)]
+    write_features_file(tmp_path / "lgss" / "movienet.npz", items, np.ones((10, 4)))
+    found = shot_vectors(["colour", "LGSS", "I3D"], stores, films, "movienet", Sources(features_dir=tmp_path))
+    assert {f: x.shape for f, x in found["colour"].items()} == {"a": (6, 64)}
+    assert {f: x.shape for f, x in found["LGSS"].items()} == {"a": (6, 4), "b": (2, 4)}  # c is not complete
+    assert isinstance(found["I3D"], Missing)
+    assert shot_item("tt1", 7) == "tt1:0007"
+
+
+def test_an_encoder_that_is_not_there_has_rows_without_values():
+    rows = missing_rows(
+        Missing("X3D-L", "no weights"),
+        benchmark="LVU",
+        task="scene",
+        split="test",
+        metrics=["top-1"],
+        n_listed=86,
+    )
+    assert tuple(rows.columns) == RESULT_COLUMNS
+    assert rows["value"].isna().all()
+    assert rows[["n", "n_found", "n_listed"]].to_numpy().tolist() == [[0, 0, 86]]
