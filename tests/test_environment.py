@@ -43,7 +43,9 @@ def test_make_commands_of_the_readme_exist():
     readme = ROOT / "README.md"
     if not readme.exists():
         pytest.skip("no README.md yet")
-    said = set(re.findall(r"(?:^|`|\$ )make ([a-z][a-z-]*)", readme.read_text(encoding="utf-8"), re.MULTILINE))
+    said = set(
+        re.findall(r"(?:^|`|\$ )make ([a-z][a-z-]*)", readme.read_text(encoding="utf-8"), re.MULTILINE)
+    )
     assert {"demo", "test", "lab"} <= said
     assert said <= targets()
 
@@ -56,7 +58,9 @@ def test_m2s_commands_of_the_readme_are_accepted():
     readme = ROOT / "README.md"
     if not readme.exists():
         pytest.skip("no README.md yet")
-    commands = re.findall(r"(?:^|`|\$ |bin/)m2s ([a-z]+ [^`\n#]*)", readme.read_text(encoding="utf-8"), re.MULTILINE)
+    commands = re.findall(
+        r"(?:^|`|\$ |bin/)m2s ([a-z]+ [^`\n#]*)", readme.read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert commands
     known, profiles = read_parameters(ROOT / "notebooks"), profile_names(ROOT / "data_manifests" / "profiles")
     for command in commands:

@@ -28,13 +28,18 @@ def test_a_file_appears_whole_and_only_at_the_end(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
+def write_half(target, failure):
+    with files.atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise failure
+
+
 @pytest.mark.parametrize("failure", [ValueError("bad"), KeyboardInterrupt(), OSError(errno.EIO, "broken")])
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(type(failure)), files.atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise failure
+    with pytest.raises(type(failure)):
+        write_half(target, failure)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -44,16 +49,17 @@ def test_a_full_disk_says_which_file_and_what_to_do(tmp_path, number):
     target = tmp_path / "a.txt"
     target.write_text("old")
     message = r"no space left while writing .*a\.txt: free some disk and run the same command again"
-    with pytest.raises(M2SError, match=message) as raised, files.atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise OSError(number, os.strerror(number))
+    with pytest.raises(M2SError, match=message) as raised:
+        write_half(target, OSError(number, os.strerror(number)))
     assert raised.value.__cause__.errno == number
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_temporaries_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
-    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+    )
     living = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     (tmp_path / "deep").mkdir()
     dead = tmp_path / "deep" / f".films.parquet.{done.stdout.strip()}.tmp"
@@ -147,9 +153,9 @@ def flip(folder, name, at):
         lambda f: (f / "a.txt").rename(f / "sub" / "a.txt"),
         lambda f: (f / "a.txt").unlink(),
         lambda f: (f / "new").write_bytes(b""),
-        lambda f: ((f / "a.txt").write_bytes(b"0123456789\x00"), (f / "sub/b.bin").write_bytes(bytes(range(1, 200)))),
+        lambda f: (f / "a.txt").write_bytes(b"0123456789\x00"),
     ],
-)  # fmt: skip
+)
 def test_any_change_of_a_folder_changes_its_fingerprint(tmp_path, change):
     folder = folder_of(tmp_path / "f")
     before = files.fingerprint(folder)
@@ -176,8 +182,8 @@ def test_a_safe_name_never_leaves_its_folder(name):
     folder = Path("/run/shots")
     try:
         clean = files.safe_name(name)
-    except M2SError as error:
-        assert "cannot be a film id" in str(error)
+    except M2SError:
+        assert set(name) <= set(" .") or len(name.encode()) > 200
         return
     path = folder / clean
     assert path.parent == folder

@@ -80,7 +80,18 @@ def similar_films(
             f"{source} gives no similar pair among {len(films)} films ({pairs.attrs.get('counts', {})}): "
             f"add the metadata, or set 02.metadata_source to one of {[s for s in SOURCES if s != source]}"
         )
-    return pairs
+    return _leave_dissimilar(pairs, len(films))
+
+
+def _leave_dissimilar(pairs: pd.DataFrame, n_films: int) -> pd.DataFrame:
+    """At most half of all film pairs may be similar, or a handful of films would leave none to tell them from."""
+    most = max(1, n_films * (n_films - 1) // 4)
+    if len(pairs) <= most:
+        return pairs
+    best = pairs.sort_values(["rank", "score", "film_a", "film_b"], ascending=[True, False, True, True]).head(most)
+    best = best.sort_index().reset_index(drop=True)
+    best.attrs["counts"] = {**pairs.attrs.get("counts", {}), "pairs": most, "left_out_for_contrast": len(pairs) - most}
+    return best
 
 
 def log_catalogue(watch_log: str | os.PathLike) -> pd.DataFrame:

@@ -27,7 +27,9 @@ AB, AC = ("a", "b"), ("a", "c")
 def test_shares_by_hand():
     good = scene_pairs([(*AB, 0, 2), (*AB, 2, 0), (*AC, 0, 0), (*AC, 2, 2)])
     bad = scene_pairs([(*AB, 0, 0), (*AB, 2, 2), (*AC, 2, 0), (*AC, 0, 2)])
-    found = compare_mining({"E": {1: good, 2: bad}, "raw": {0: good}}, film_pairs(AB, AC), THEMES, 2).set_index("encoder")
+    found = compare_mining(
+        {"E": {1: good, 2: bad}, "raw": {0: good}}, film_pairs(AB, AC), THEMES, 2
+    ).set_index("encoder")
     assert list(found.reset_index().columns) == COLUMNS
     assert found["mean"].loc[["E", "raw"]].tolist() == [(3 + 1) / 8, 3 / 4]
     assert found.seeds.to_dict() == {"E": 2, "raw": 1, "chance": 1}

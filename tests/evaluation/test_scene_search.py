@@ -78,7 +78,10 @@ def test_every_encoder_embeds_every_scene_as_a_loop_does(stores, weights):
 
 
 def test_films_without_pictures_are_found_by_e_movies_features(tmp_path, weights):
-    plain = {film: make_store(tmp_path / "plain", film, n, pixels=False, timed=False) for film, n in (("a", 6), ("b", 4))}
+    plain = {
+        film: make_store(tmp_path / "plain", film, n, pixels=False, timed=False)
+        for film, n in (("a", 6), ("b", 4))
+    }
     scenes = scene_table(plain, 3, 3)
     assert scenes.start_s.isna().all()
     found = scene_embeddings(scenes, plain, features_of(plain), weights[2], None, batch=4, device="cpu")
@@ -87,7 +90,10 @@ def test_films_without_pictures_are_found_by_e_movies_features(tmp_path, weights
 
 def world(seed=0, films=5, per_film=6, n=2):
     rng = np.random.default_rng(seed)
-    scenes = pd.DataFrame([(f"f{f}", n * s, n) for f in range(films) for s in range(per_film)], columns=["film_id", "shot", "n_shots"])
+    scenes = pd.DataFrame(
+        [(f"f{f}", n * s, n) for f in range(films) for s in range(per_film)],
+        columns=["film_id", "shot", "n_shots"],
+    )
     scenes["start_s"], scenes["end_s"] = scenes.shot * 1.0, scenes.shot + 2.0
     themes = {f"f{f}": list(np.repeat(rng.choice(list("xyz"), per_film), n)) for f in range(films)}
     return scenes, themes, rng.normal(size=(len(scenes), 8)).astype(np.float32)
@@ -146,8 +152,12 @@ def test_neighbours_are_the_nearest_of_other_films():
     found = nearest_scenes(build_index(vectors), vectors, scenes, 7, 4, themes)
     others = [j for j in range(30) if scenes.film_id[j] != "f1"]
     nearest = sorted(others, key=lambda j: np.linalg.norm(vectors[7] - vectors[j]))[:4]
-    pd.testing.assert_frame_equal(found[list(scenes.columns)], scenes.iloc[nearest].reset_index(drop=True), check_dtype=False)
-    assert found.distance.tolist() == pytest.approx([float(np.linalg.norm(vectors[7] - vectors[j])) for j in nearest], rel=1e-5)
+    pd.testing.assert_frame_equal(
+        found[list(scenes.columns)], scenes.iloc[nearest].reset_index(drop=True), check_dtype=False
+    )
+    assert found.distance.tolist() == pytest.approx(
+        [float(np.linalg.norm(vectors[7] - vectors[j])) for j in nearest], rel=1e-5
+    )
     assert found.label.tolist() == [themes[r.film_id][r.shot] for r in found.itertuples()]
     assert found.attrs["query_label"] == themes["f1"][scenes.shot[7]]
 

@@ -12,6 +12,7 @@ from m2s_lib.films.ingest import ingest_films
 from m2s_lib.films.shot_store import open_stores
 from m2s_lib.films.synthetic import THEMES, WorldConfig
 from m2s_lib.films.synthetic_files import true_shots
+from tests.display.stores import make_store
 from tests.films.worlds import digests
 
 SMALL = WorldConfig(seed=3, films=2, benchmark_films=2, shots=12, viewers=20)
@@ -27,7 +28,9 @@ def test_ones_own_films_render_nothing(tmp_path):
     assert embedded_or_own("my films", "table.csv", tmp_path / "e", SMALL) == (Path("my films"), "table.csv")
     assert embedded_or_own("my films", "", tmp_path / "e", SMALL)[1] == ""
     assert not (tmp_path / "e").exists()
-    with pytest.raises(M2SError, match="which films. Give a folder, for example: m2s run films -p 01.films_dir="):
+    with pytest.raises(
+        M2SError, match="which films. Give a folder, for example: m2s run films -p 01.films_dir="
+    ):
         embedded_or_own("", "", tmp_path / "e", SMALL)
 
 
@@ -75,3 +78,10 @@ def test_every_detected_shot_has_the_theme_of_the_frames_it_shows(rendered, tmp_
             (row,) = truth[(truth.start_frame <= middle) & (truth.end_frame >= middle)].itertuples()
             assert theme == row.theme
     assert true_shot_themes(tmp_path / "no embedded films", stores) == {}
+
+
+def test_films_of_ones_own_have_no_true_themes_though_embedded_films_lie_there(rendered, tmp_path):
+    """A run directory that held the embedded films before."""
+    folder, _, _ = rendered
+    own = {"my film": make_store(tmp_path, "my film")}
+    assert true_shot_themes(folder, own) == {}

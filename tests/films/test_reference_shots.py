@@ -13,11 +13,11 @@ from m2s_lib.films.shot_store import ShotStore, open_stores, write_shots
 COLUMNS = ["film_id", "title", "precision", "recall", "f1", "n_found", "n_truth", "n_matched", "every"]
 
 
-def film(folder, name, starts, n_frames) -> ShotStore:
+def film(folder, name, starts, n_frames, source="video") -> ShotStore:
     ends = [*(s - 1 for s in starts[1:]), n_frames - 1]
     shots = pd.DataFrame({"shot": range(len(starts)), "start_frame": starts, "end_frame": ends})
     path = folder / f"{name}.arrow"
-    write_shots(path, shots.assign(start_s=np.nan, end_s=np.nan), None, aspect=1.0, fps=24.0, source="video")
+    write_shots(path, shots.assign(start_s=np.nan, end_s=np.nan), None, aspect=1.0, fps=24.0, source=source)
     return ShotStore(path)
 
 
@@ -44,7 +44,9 @@ def test_boundaries_are_counted_by_hand(tmp_path):
         "a": film(tmp_path, "a", [0, 11, 20, 35], 40),  # 11 is one frame off, 35 is none, 30 is missed
         "b": film(tmp_path, "b", [0, 10], 40),
     }
-    found = compare_with_reference({"a": "big-buck (2008)", "b": "Another film", "c": "Big Buck"}, stores, folder)
+    found = compare_with_reference(
+        {"a": "big-buck (2008)", "b": "Another film", "c": "Big Buck"}, stores, folder
+    )
     assert list(found.columns) == COLUMNS
     (row,) = found.to_dict("records")
     assert row == pytest.approx({
@@ -59,7 +61,10 @@ def test_a_file_with_every_sixth_frame_is_compared_on_its_own_frames(tmp_path):
     starts = np.array([0, 61, 119, 240, 301])
     lines = "".join(f"{a} {b}\n" for a, b in zip(starts, [*(starts[1:] - 1), 359], strict=True))
     folder = reference(tmp_path / "ovsd", Thin=lines)
-    kept = [0, *(-(-(s - 1) // 6) for s in starts[1:].tolist())]  # ceil((s - 1) / 6), as the data's README says
+    kept = [
+        0,
+        *(-(-(s - 1) // 6) for s in starts[1:].tolist()),
+    ]  # ceil((s - 1) / 6), as the data's README says
     found = compare_with_reference({"a": "Thin"}, {"a": film(tmp_path, "a", kept, 60)}, folder, tolerance=0)
     assert found[["f1", "n_matched", "every"]].to_numpy().tolist() == [[1.0, 4, 6]]
 
@@ -77,6 +82,14 @@ def test_a_name_without_latin_letters_is_not_every_films_name(tmp_path):
     stores = {"a": film(tmp_path, "a", [0, 10], 40)}
     assert compare_with_reference({"a": "Big Buck"}, stores, folder).empty
     assert len(compare_with_reference({"a": "映画"}, stores, folder)) == 1
+
+
+@pytest.mark.parametrize("source", ["features", "movienet"])
+def test_shots_that_came_with_the_film_are_not_praised_as_found(tmp_path, source):
+    """Ready shots of OVSD lie beside themselves: comparing them would say 1.0 of nothing that was found."""
+    folder = reference(tmp_path / "ovsd", Big_Buck="0 9\n10 39\n")
+    stores = {"a": film(tmp_path, "a", [0, 10], 40, source)}
+    assert compare_with_reference({"a": "Big Buck"}, stores, folder).empty
 
 
 @pytest.mark.slow

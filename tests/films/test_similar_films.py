@@ -7,8 +7,20 @@ import pytest
 from m2s_lib.errors import M2SError
 from m2s_lib.films.film_table import read_film_table
 from m2s_lib.films.ingest import ingest_films
-from m2s_lib.films.metadata_similarity import cowatch_neighbours, genre_neighbours, random_pairs, synopsis_neighbours
-from m2s_lib.films.similar_films import SOURCES, choose_source, log_catalogue, log_neighbours, read_any_log, similar_films
+from m2s_lib.films.metadata_similarity import (
+    cowatch_neighbours,
+    genre_neighbours,
+    random_pairs,
+    synopsis_neighbours,
+)
+from m2s_lib.films.similar_films import (
+    SOURCES,
+    choose_source,
+    log_catalogue,
+    log_neighbours,
+    read_any_log,
+    similar_films,
+)
 
 COLUMNS = ["film_a", "film_b", "rank", "score", "source"]
 
@@ -19,14 +31,16 @@ def films():
     return pd.DataFrame({
         "film_id": [f"f{i}" for i in number], "title": [f"Film {i}" for i in number], "imdb_id": "",
         "genres": ["Comedy", "Drama"] * 4,
-        "synopsis": ["a ship sails far", "a ship comes home", "a thief robs a bank", "the bank was robbed"] * 2,
+        "synopsis": ["a ship sails", "a ship comes home", "a thief robs a bank", "the bank was robbed"] * 2,
     })  # fmt: skip
 
 
 @pytest.fixture
 def log(tmp_path):
     rng = np.random.default_rng(0)
-    rows = [(u, f"f{f}", 100 * t) for u in range(60) for t, f in enumerate(rng.choice(4, 3, False) + 4 * (u % 2))]
+    rows = [
+        (u, f"f{f}", 100 * t) for u in range(60) for t, f in enumerate(rng.choice(4, 3, False) + 4 * (u % 2))
+    ]
     path = tmp_path / "log.csv"
     pd.DataFrame(rows, columns=["user", "film_id", "time"]).to_csv(path, index=False)
     return path
@@ -54,7 +68,9 @@ def test_cowatch_finds_who_was_watched_by_the_same_people(films, log):
     pairs = similar_films("cowatch", films, watch_log=log, neighbours=1, min_count=1, shrinkage=1.0)
     halves = [{int(a[1]) // 4, int(b[1]) // 4} for a, b in zip(pairs.film_a, pairs.film_b, strict=True)]
     assert all(len(half) == 1 for half in halves)
-    after = similar_films("cowatch", films, watch_log=log, neighbours=1, min_count=1, order="watched_after", window=1)
+    after = similar_films(
+        "cowatch", films, watch_log=log, neighbours=1, min_count=1, order="watched_after", window=1
+    )
     assert after.attrs["counts"]["rows"] == pairs.attrs["counts"]["rows"] == 180
     assert after.attrs["counts"]["views_without_time"] == 0  # counted where times count
 
@@ -104,7 +120,9 @@ def test_neighbours_that_a_film_lover_accepts(shared_data):
 def ovsd(shared_data, tmp_path_factory):
     """Nine real films with ready features, ingested as the first notebook does."""
     out = tmp_path_factory.mktemp("ovsd")
-    return out, ingest_films(read_film_table(shared_data / "ovsd", source="features"), out, source="features", workers=1)
+    return out, ingest_films(
+        read_film_table(shared_data / "ovsd", source="features"), out, source="features", workers=1
+    )
 
 
 def test_real_features_through_pairs_and_mining(ovsd):
@@ -117,13 +135,25 @@ def test_real_features_through_pairs_and_mining(ovsd):
     assert {"Big Buck Bunny", "Pentagon"} <= set(films.title)
     features = read_features(out / "features", open_stores(out / "shots"))
     assert {film: len(x) for film, x in features.items()} == films.set_index("film_id").n_shots.to_dict()
-    genres = ["Animation|Comedy", "Animation|Sci-Fi", "Sci-Fi|Drama", "Drama", "Drama", "Comedy", "Drama", "Drama", "Drama"]
+    genres = [
+        "Animation|Comedy",
+        "Animation|Sci-Fi",
+        "Sci-Fi|Drama",
+        "Drama",
+        "Drama",
+        "Comedy",
+        "Drama",
+        "Drama",
+        "Drama",
+    ]
     for pairs in (
         similar_films("genre", films.assign(genres=genres), neighbours=2),
         similar_films("random", films, neighbours=2, seed=1),
     ):
         found = mine_pairs(features, pairs, 9)
-        assert set(map(tuple, found[["film_a", "film_b"]].to_numpy())) == set(map(tuple, pairs[["film_a", "film_b"]].to_numpy()))
+        assert set(map(tuple, found[["film_a", "film_b"]].to_numpy())) == set(
+            map(tuple, pairs[["film_a", "film_b"]].to_numpy())
+        )
         assert np.isfinite(found.score).all()
         for row in found.sample(20, random_state=0).itertuples():
             a = features[row.film_a][row.shot_a : row.shot_a + 9].astype(np.float64)

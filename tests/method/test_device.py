@@ -17,7 +17,9 @@ def test_auto_is_cuda_where_there_is_one(monkeypatch, there, device):
 def test_cuda_without_a_gpu_says_what_to_use(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for name in ("cuda", "cuda:1"):
-        with pytest.raises(M2SError, match=f"device '{name}' was asked for, but .* sees no CUDA device: use 'auto' or 'cpu'"):
+        with pytest.raises(
+            M2SError, match=f"device '{name}' was asked for, but .* sees no CUDA device: use 'auto' or 'cpu'"
+        ):
             pick_device(name)
 
 

@@ -265,7 +265,7 @@ def test_cuda_follows_the_cpu():
 
 @pytest.mark.parametrize("part", [1, 3, 64])
 def test_films_that_repeat_in_a_batch_give_the_gradients_of_a_loop_over_its_pairs(part):
-    """Eight pairs of four films in float64: each film encoded once, or each pair for itself, is one gradient."""
+    """Eight pairs of four films: each film encoded once, or each pair for itself, is one gradient."""
     features, _, _ = world(n_films=4, shots=24, d=6)
     corpus = MovieCorpus(features, standardise=True, dtype=torch.float64)
     setting = config(hidden=5, dropout=0.0, part=part)

@@ -76,7 +76,9 @@ def test_what_is_done_is_read_back_and_is_the_same(tmp_path, calls):
             pd.testing.assert_frame_equal(a.log, b.log)
             pd.testing.assert_frame_equal(a.held_out_pairs, b.held_out_pairs, check_dtype=False)
             pd.testing.assert_frame_equal(a.roc, b.roc)
-            np.testing.assert_array_equal(pair_scores(a.model, corpus(), PAIRS[source]), pair_scores(b.model, corpus(), PAIRS[source]))
+            np.testing.assert_array_equal(
+                pair_scores(a.model, corpus(), PAIRS[source]), pair_scores(b.model, corpus(), PAIRS[source])
+            )
     assert same_model(load_movie_encoder(tmp_path / "movie_encoder.safetensors"), first["cowatch"][4].model)
 
 
@@ -124,3 +126,12 @@ def test_a_training_that_was_cut_off_before_its_last_file_is_done_again(tmp_path
     (tmp_path / "movie_encoders" / "random-seed4.json").unlink()
     train_movie_encoders(corpus(), PAIRS, CONFIG, SEEDS, tmp_path)
     assert calls == [(4, 5)]
+
+
+def test_a_second_run_writes_the_same_bytes(tmp_path):
+    """Bytes decide whether later stages run again; safetensors writes several metadata keys in any order."""
+    seen = set()
+    for _ in range(12):
+        train_movie_encoders(corpus(), {"random": pairs(1)}, CONFIG, [1], tmp_path)
+        seen.add((tmp_path / "movie_encoder.safetensors").read_bytes())
+    assert len(seen) == 1

@@ -1,4 +1,4 @@
-"""E_scene for a run: trained on scene pairs, resumed, started from weights, absent without pictures or pairs."""
+"""E_scene for a run: trained, resumed, started from weights, absent without pictures or pairs."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,9 @@ from tests.method.fake_films import LearnableStore
 from tests.method.test_shot_training import Stop, same, stop_at
 
 SHAPE = SceneEncoderConfig.preset("test")
-CONFIG = ContrastiveConfig(epochs=3, batch=4, warmup_epochs=1, queue=8, momentum=0.9, lr=1e-3, checkpoint_every_s=0)
+CONFIG = ContrastiveConfig(
+    epochs=3, batch=4, warmup_epochs=1, queue=8, momentum=0.9, lr=1e-3, checkpoint_every_s=0
+)
 
 
 def stores():
@@ -65,7 +67,9 @@ def test_without_pictures_or_pairs_nothing_is_trained(tmp_path):
         assert encoder is None
         assert log.empty
         assert list(log.columns[:6]) == LOG_COLUMNS
-        assert log.groupby("epoch")[["loss", "alignment", "uniformity"]].mean().empty  # as the notebook shows it
+        assert (
+            log.groupby("epoch")[["loss", "alignment", "uniformity"]].mean().empty
+        )  # as the notebook shows it
     assert list(tmp_path.iterdir()) == []
 
 
@@ -94,7 +98,9 @@ def test_given_weights_are_the_start(tmp_path):
     given = SceneEncoder(SHAPE, seed=9)
     torch.save(given.backbone.state_dict(), tmp_path / "given.pt")
     start = {**vars(CONFIG), "lr": 1e-12, "weight_decay": 0.0}  # so small that nothing moves
-    encoder, log = make(tmp_path / "run", config=ContrastiveConfig(**start), weights=str(tmp_path / "given.pt"))
+    encoder, log = make(
+        tmp_path / "run", config=ContrastiveConfig(**start), weights=str(tmp_path / "given.pt")
+    )
     assert len(log) == 9
     assert np.allclose(*(_flat(e.backbone) for e in (encoder, given)), atol=1e-6)
     assert not np.allclose(*(_flat(e.backbone) for e in (SceneEncoder(SHAPE), given)), atol=1e-3)

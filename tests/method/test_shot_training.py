@@ -20,7 +20,9 @@ from tests.display.stores import make_store
 from tests.method.fake_films import LearnableStore
 
 SHAPE = ShotEncoderConfig.preset("test")
-CONFIG = ContrastiveConfig(epochs=3, batch=8, warmup_epochs=1, queue=16, momentum=0.9, lr=1e-3, checkpoint_every_s=0)
+CONFIG = ContrastiveConfig(
+    epochs=3, batch=8, warmup_epochs=1, queue=16, momentum=0.9, lr=1e-3, checkpoint_every_s=0
+)
 
 
 def stores(count=4, first=0):
@@ -28,11 +30,15 @@ def stores(count=4, first=0):
 
 
 def make(folder, films=None, config=CONFIG, share=1.0, weights=""):
-    return shot_encoder_for(films or stores(), SHAPE, config, share=share, weights=weights, folder=folder, device="cpu")
+    return shot_encoder_for(
+        films or stores(), SHAPE, config, share=share, weights=weights, folder=folder, device="cpu"
+    )
 
 
 def same(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    return all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 def test_it_is_the_plain_training_and_is_written(tmp_path):
@@ -98,7 +104,9 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
             make(tmp_path / "cut")
     steps = []
     literal = training.moco_step
-    monkeypatch.setattr(training, "moco_step", lambda run, *batch: (steps.append(run.step), literal(run, *batch))[1])
+    monkeypatch.setattr(
+        training, "moco_step", lambda run, *batch: (steps.append(run.step), literal(run, *batch))[1]
+    )
     encoder, again = make(tmp_path / "cut")
     assert steps[0] == 7
     assert same(encoder, whole)
@@ -145,7 +153,9 @@ def counted(monkeypatch):
 
     literal = shot_encoder.encode_shots
     monkeypatch.setattr(
-        shot_encoder, "encode_shots", lambda e, store, **k: (done.append(int(store.keyframes()[0, 0, 0, 0, 0])), literal(e, store, **k))[1]
+        shot_encoder,
+        "encode_shots",
+        lambda e, store, **k: (done.append(int(store.keyframes()[0, 0, 0, 0, 0])), literal(e, store, **k))[1],
     )
     return done
 
@@ -194,7 +204,9 @@ def until(*a, **k):
 shot_encoder.encode_shots = until
 encode_films(ShotEncoder(ShotEncoderConfig.preset("test"), seed=1), stores(), {str(tmp_path)!r})
 """
-    ended = subprocess.run([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
     assert ended.returncode == -signal.SIGKILL
     assert sorted(p.name for p in tmp_path.glob("*.npy")) == ["f0.npy", "f1.npy"]
     encoder = ShotEncoder(SHAPE, seed=1)
@@ -203,7 +215,10 @@ encode_films(ShotEncoder(ShotEncoderConfig.preset("test"), seed=1), stores(), {s
         np.testing.assert_allclose(np.load(tmp_path / f"{film}.npy"), encode_shots(encoder, store), atol=1e-6)
 
 
-def test_save_and_load_are_each_others_inverse(tmp_path):
-    encoder = ShotEncoder(SHAPE, seed=3)
-    save_encoder(tmp_path / "e.safetensors", encoder)
-    assert same(load_encoder(tmp_path / "e.safetensors"), encoder)
+def test_the_same_weights_are_the_same_bytes(tmp_path):
+    """Bytes decide whether later stages run again; safetensors writes several metadata keys in any order."""
+    encoder, seen = ShotEncoder(SHAPE, seed=3), set()
+    for _ in range(12):
+        save_encoder(tmp_path / "e.safetensors", encoder)
+        seen.add((tmp_path / "e.safetensors").read_bytes())
+    assert len(seen) == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from safetensors.torch import load_file
 
 from m2s_lib.files import read_json
 from m2s_lib.runs.pipeline import run_profile
@@ -22,12 +23,14 @@ TINY = {
         "frame_size": 32, "shot_encoder": "test", "shot_epochs": 1, "shot_batch": 16, "shot_queue": 32,
     },
     "02": {
-        "metadata_source": "random", "control_source": "", "neighbours": 1, "movie_shots": 16, "avg_kernel": 4, "avg_stride": 2, "max_kernel": 2,
-        "max_stride": 1, "movie_epochs": 2, "movie_seeds": [1], "movie_held_out": 0.0,
+        "metadata_source": "random", "control_source": "", "neighbours": 1, "movie_shots": 16,
+        "avg_kernel": 4, "avg_stride": 2, "max_kernel": 2, "max_stride": 1,
+        "movie_epochs": 2, "movie_seeds": [1], "movie_held_out": 0.0,
     },
     "03": {"shots_per_scene": 3, "shown_pairs": 1},
     "04": {
-        "scene_encoder": "test", "scene_epochs": 60, "scene_batch": 4, "scene_queue": 8, "checkpoint_every_s": 0.0,
+        "scene_encoder": "test", "scene_epochs": 60, "scene_batch": 4, "scene_queue": 8,
+        "checkpoint_every_s": 0.0,
     },
     "08": {"queries": 1, "results": 2},
 }  # fmt: skip
@@ -36,7 +39,10 @@ TINY = {
 def write_profile(path: Path, **changes: dict) -> Path:
     """A profile like TINY, with changes by notebook: `_01={"films_dir": ...}`."""
     parameters = {number: {**values, **changes.get(f"_{number}", {})} for number, values in TINY.items()}
-    path.write_text(yaml.safe_dump({"description": "a test", "parameters": parameters}, allow_unicode=True), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump({"description": "a test", "parameters": parameters}, allow_unicode=True),
+        encoding="utf-8",
+    )
     return path
 
 
@@ -66,7 +72,7 @@ def wait_for(seen, process: subprocess.Popen, seconds: float = 120) -> None:
 
 
 def kill(process: subprocess.Popen, folder: Path, *, kernel: bool) -> None:
-    """SIGKILL to `m2s run` and what belongs to it; with `kernel` also to the notebook's, as a lost machine does.
+    """SIGKILL to `m2s run`; with `kernel` also to the notebook's process group, as when the power fails.
 
     Without, the kernel is an orphan that the next run meets.
     """
@@ -77,9 +83,22 @@ def kill(process: subprocess.Popen, folder: Path, *, kernel: bool) -> None:
 
 
 def contents(folder: Path, *names: str) -> dict[str, bytes]:
-    """Bytes of files, and of all files in folders."""
-    files = [p for name in names for p in ([folder / name] if (folder / name).is_file() else (folder / name).rglob("*"))]
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files if p.is_file()}
+    """What is in files, and in all files of folders: their bytes, of weights the tensors'."""
+    files = [
+        p
+        for name in names
+        for p in ([folder / name] if (folder / name).is_file() else (folder / name).rglob("*"))
+    ]
+    return {p.relative_to(folder).as_posix(): _content(p) for p in files if p.is_file()}
+
+
+def _content(path: Path) -> bytes:
+    if path.suffix != ".safetensors":
+        return path.read_bytes()
+    tensors = load_file(path)
+    return b"".join(
+        f"{n} {t.shape} {t.dtype}".encode() + t.numpy().tobytes() for n, t in sorted(tensors.items())
+    )
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -93,7 +112,7 @@ def temporaries(folder: Path) -> list[Path]:
 
 
 def write_features(folder: Path, films: int = 5, shots: int = 26, d: int = 512) -> Path:
-    """Films in OVSD's layout with made-up features, and a metadata table beside them; returns the films' folder."""
+    """Films in OVSD's layout with made-up features, a metadata table beside them; returns their folder."""
     rng, genres = np.random.default_rng(0), ["Comedy", "Drama|Comedy", "Drama"]
     rows = ["film_id,genres"]
     for number in range(films):

@@ -41,7 +41,11 @@ def lines(cell) -> int:
 
 
 def test_there_are_notebooks_and_nothing_else():
-    others = [p.name for p in (ROOT / "notebooks").iterdir() if p.suffix != ".ipynb" and p.name != ".ipynb_checkpoints"]
+    others = [
+        p.name
+        for p in (ROOT / "notebooks").iterdir()
+        if p.suffix != ".ipynb" and p.name != ".ipynb_checkpoints"
+    ]
     assert others == [], "notebooks/ holds notebooks alone; helpers live in m2s_lib"
     numbers = [p.stem[:2] for p in NOTEBOOKS]
     assert {"01", "02", "03", "04", "08"} <= set(numbers)
@@ -49,12 +53,16 @@ def test_there_are_notebooks_and_nothing_else():
 
 
 def test_name_and_title(path, cells):
-    assert re.fullmatch(r"\d\d_[a-z0-9]+(_[a-z0-9]+)+", path.stem), "notebooks are named NN_words_of_the_paper"
+    assert re.fullmatch(r"\d\d_[a-z0-9]+(_[a-z0-9]+)+", path.stem), (
+        "notebooks are named NN_words_of_the_paper"
+    )
     title, *_ = cells
     assert title["cell_type"] == "markdown"
     first = title["source"].splitlines()[0]
     assert first.startswith(f"# {path.stem[:2]} "), "the first cell is the title, with the notebook's number"
-    assert re.search(r"^\|.*in.*\|.*out", title["source"], re.MULTILINE), "the title has a table of inputs and outputs"
+    assert re.search(r"^\|.*in.*\|.*out", title["source"], re.MULTILINE), (
+        "the title has a table of inputs and outputs"
+    )
     assert "Run time" in title["source"], "the title says how long it takes"
     assert "paper" in title["source"], "the title says where in the paper this is"
     assert title["source"].count("?"), "the title asks the notebook's question"
@@ -67,14 +75,18 @@ def test_kernel_and_form(path):
     assert set(node["metadata"]) == {"kernelspec", "language_info"}, "no metadata of one machine or editor"
     assert (node["nbformat"], node["nbformat_minor"]) == (4, 5)
     nbformat.validate(nbformat.from_dict(node))
-    assert text == json.dumps(node, indent=1, ensure_ascii=False) + "\n", "indent 1, real letters, one newline at the end"
+    assert text == json.dumps(node, indent=1, ensure_ascii=False) + "\n", (
+        "indent 1, real letters, one newline at the end"
+    )
 
 
 def test_ids(path, cells):
     wanted = [f"{path.stem[:2]}-{i:02d}" for i in range(1, len(cells) + 1)]
     ids = [c["id"] for c in cells]
     assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(rf"{path.stem[:2]}-[a-z0-9-]+", i) for i in ids), f"ids say where they are, such as {wanted[0]}"
+    assert all(re.fullmatch(rf"{path.stem[:2]}-[a-z0-9-]+", i) for i in ids), (
+        f"ids say where they are, such as {wanted[0]}"
+    )
 
 
 def test_nothing_is_stored(cells, code):
@@ -97,12 +109,16 @@ def test_one_parameters_cell_directly_after_the_title(cells):
 
 
 def test_the_last_code_cell_checks_and_finishes(path, cells, code):
-    assert [c["id"] for c in code if "checks" in c["tags"]] == [code[-1]["id"]], "the last code cell, and only it, is tagged checks"
+    assert [c["id"] for c in code if "checks" in c["tags"]] == [code[-1]["id"]], (
+        "the last code cell, and only it, is tagged checks"
+    )
     assert cells[-1]["id"] == code[-1]["id"], "nothing comes after the checks"
     body = ast.parse(code[-1]["source"]).body
     assert any(isinstance(s, ast.Assert) for s in body), "checks are plain asserts"
     assert code[-1]["source"].count("stage.finish(") == 1
-    assert ast.unparse(body[-1]).startswith("stage.finish("), "stage.finish comes last: what it records has been checked"
+    assert ast.unparse(body[-1]).startswith("stage.finish("), (
+        "stage.finish comes last: what it records has been checked"
+    )
     assert sum(c["source"].count("stage.finish(") for c in code) == 1
     opened = [c["source"].count(f'open_stage("{path.stem}", globals())') for c in code]
     assert sum(opened) == 1, f'stage = open_stage("{path.stem}", globals())'
@@ -117,12 +133,20 @@ def test_no_helpers_and_no_set_up_of_the_machine(code):
             kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Global, ast.Nonlocal)
             assert not isinstance(node, kinds), f"{what}: helpers live in m2s_lib"
             assert not isinstance(node, ast.Try), f"{what}: errors are the library's"
-        assert not re.search(r"\bpip\b|\bconda\b|sys\.path|^\s*[!%]|google\.colab|<FIXME>|\bTODO\b|os\.environ|os\.chdir", c["source"], re.MULTILINE), c["id"]
+        assert not re.search(
+            r"\bpip\b|\bconda\b|sys\.path|^\s*[!%]|google\.colab|<FIXME>|\bTODO\b|os\.environ|os\.chdir",
+            c["source"],
+            re.MULTILINE,
+        ), c["id"]
         assert not re.search(r"\bexec\(|\beval\(|pickle|savefig|plt\.show", c["source"]), c["id"]
 
 
 def test_imports_stand_in_one_cell(code):
-    importing = [c["id"] for c in code if any(isinstance(s, ast.Import | ast.ImportFrom) for s in ast.walk(ast.parse(c["source"])))]
+    importing = [
+        c["id"]
+        for c in code
+        if any(isinstance(s, ast.Import | ast.ImportFrom) for s in ast.walk(ast.parse(c["source"])))
+    ]
     assert importing == [code[1]["id"]], "imports in one cell, after the parameters"
 
 
@@ -137,8 +161,14 @@ def test_size(cells, code):
 def test_text_for_every_code_cell(cells, code):
     text = [c for c in cells if c["cell_type"] == "markdown"]
     assert all(c["source"].strip() for c in text)
-    assert len(text) >= len(code), f"{len(code)} code cells and {len(text)} text cells: each code cell has its text"
-    two = [b["id"] for a, b in zip(cells, cells[1:], strict=False) if a["cell_type"] == b["cell_type"] == "code" and a is not cells[1]]
+    assert len(text) >= len(code), (
+        f"{len(code)} code cells and {len(text)} text cells: each code cell has its text"
+    )
+    two = [
+        b["id"]
+        for a, b in zip(cells, cells[1:], strict=False)
+        if a["cell_type"] == b["cell_type"] == "code" and a is not cells[1]
+    ]
     assert two == [], f"{two} follow a code cell without a word"
 
 
@@ -161,9 +191,13 @@ def test_no_notebook_reads_a_later_one(path, code):
 def test_every_parameter_is_used_and_no_other_name_is_set_twice(path, code):
     known = read_parameters(ROOT / "notebooks")[path.stem]
     text = "\n".join(c["source"] for c in code[1:])
-    names = {n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    names = {
+        n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
+    }
     assert sorted(set(known) - names - {"run_dir"} - later_reads(path)) == [], "parameters that nothing reads"
-    stored = {n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    stored = {
+        n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
     assert sorted(stored & set(known)) == [], "a parameter keeps its value"
 
 
@@ -218,20 +252,32 @@ def test_profiles_hold_values_that_the_method_accepts(profile):
     from m2s_lib.method.training import ContrastiveConfig
 
     v = {n: x for values in plan_run(profile, root=ROOT).values.values() for n, x in values.items()}
-    ScanConfig(v["frame_size"], v["frames_per_shot"], v["detector"], v["detector_threshold"], v["min_shot_s"], reader=v["reader"])
+    ScanConfig(
+        v["frame_size"],
+        v["frames_per_shot"],
+        v["detector"],
+        v["detector_threshold"],
+        v["min_shot_s"],
+        reader=v["reader"],
+    )
     ShotEncoderConfig.preset(v["shot_encoder"], image_size=v["frame_size"])
     SceneEncoderConfig.preset(v["scene_encoder"], image_size=v["frame_size"])
     MiningConfig(v["shots_per_scene"], v["keep"], v["keep_ratio"])
     pooling = Pooling(v["movie_shots"], v["avg_kernel"], v["avg_stride"], v["max_kernel"], v["max_stride"])
     MovieTrainConfig(pooling, epochs=v["movie_epochs"], batch=v["movie_batch"], held_out=v["movie_held_out"])
     for kind in ("shot", "scene"):
-        ContrastiveConfig(epochs=v[f"{kind}_epochs"], batch=v[f"{kind}_batch"], warmup_epochs=v[f"{kind}_warmup_epochs"],
-                          queue=v[f"{kind}_queue"], momentum=v[f"{kind}_momentum"])  # fmt: skip
+        names = ("epochs", "batch", "warmup_epochs", "queue", "momentum")
+        ContrastiveConfig(**{name: v[f"{kind}_{name}"] for name in names})
 
 
 def test_the_code_is_clean():
     ruff = shutil.which("ruff") or f"{sys.prefix}/bin/ruff"
-    done = subprocess.run([ruff, "check", "--no-cache", "--output-format=concise", "notebooks"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [ruff, "check", "--no-cache", "--output-format=concise", "notebooks"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -242,7 +288,12 @@ def test_no_name_of_one_cell_hides_in_another(code):
     known = set(dir(builtins)) | {"globals"}
     for c in code:
         tree = ast.parse(c["source"])
-        imported = {a.asname or a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names}
+        imported = {
+            a.asname or a.name.split(".")[0]
+            for n in ast.walk(tree)
+            if isinstance(n, ast.Import | ast.ImportFrom)
+            for a in n.names
+        }
         names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
         stored = {n.id for n in names if isinstance(n.ctx, ast.Store)} | imported
         unknown = {n.id for n in names if isinstance(n.ctx, ast.Load)} - known - stored
