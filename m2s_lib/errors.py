@@ -2,4 +2,5 @@
 
 
 class M2SError(ValueError):
-    """Bad input, said in full: what is wrong, where (film, shot, file, column), what was expected, what to do next."""
+    """Bad input, said in full: what is wrong, where (film, shot, file, column), what was expected, what to
+    do next."""

@@ -21,7 +21,8 @@ _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it fails.
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it
+    fails.
 
     Raises M2SError when the disk is full; whatever stood at `path` before is then untouched.
     """
@@ -100,14 +101,20 @@ def write_parquet(table: pd.DataFrame, path: str | os.PathLike) -> None:
 
 
 def read_parquet(path: str | os.PathLike, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a parquet table; M2SError names the file when it is missing or damaged, and any column it lacks."""
+    """Read a parquet table; M2SError names the file when it is missing or damaged, and any column it
+    lacks."""
     path = Path(path)
     if not path.exists():
-        raise M2SError(f"{path} is missing: run stage {path.parent.name} first (m2s run PROFILE --only {path.parent.name[:2]})")
+        raise M2SError(
+            f"{path} is missing: run stage {path.parent.name} first "
+            f"(m2s run PROFILE --only {path.parent.name[:2]})"
+        )
     try:
         table = pd.read_parquet(path)
     except Exception as error:  # pyarrow raises several kinds for a damaged file
-        raise M2SError(f"{path} cannot be read ({error}): delete it and run stage {path.parent.name} again") from error
+        raise M2SError(
+            f"{path} cannot be read ({error}): delete it and run stage {path.parent.name} again"
+        ) from error
     missing = sorted(set(columns or []) - set(table.columns))
     if missing:
         raise M2SError(f"{path} lacks the columns {missing}; it has {sorted(table.columns)}")
@@ -121,7 +128,8 @@ def write_npy(path: str | os.PathLike, array: np.ndarray) -> None:
 
 
 def fingerprint(path: str | os.PathLike) -> str:
-    """Content hash of a file, or of a folder's names and contents; '' when absent. Times and places do not count,
+    """Content hash of a file, or of a folder's names and contents; '' when absent. Times and places do not
+    count,
     so a moved or copied run directory stays valid. Files over 16 MiB count by size, first and last MiB."""
     path = Path(path)
     digest = hashlib.blake2b(digest_size=16)
@@ -149,11 +157,15 @@ def _digest_file(path: Path, digest) -> None:
 
 
 def safe_name(name: str) -> str:
-    """A table's film id as a file name that cannot leave its folder: letters, digits, space and . _ - ( ) kept, others '_'.
+    """A table's film id as a file name that cannot leave its folder: letters, digits, space and . _ - ( )
+    kept, others '_'.
 
     Raises M2SError for a name that is empty or only dots.
     """
     clean = "".join(ch if ch.isalnum() or ch in " ._-()" else "_" for ch in str(name)).strip()
     if not clean.strip(".") or len(clean.encode()) > 200:
-        raise M2SError(f"{name!r} cannot be a film id: it needs 1 to 200 bytes of letters, digits or . _ - ( ) and not only dots")
+        raise M2SError(
+            f"{name!r} cannot be a film id: it needs 1 to 200 bytes of letters, "
+            "digits or . _ - ( ) and not only dots"
+        )
     return clean

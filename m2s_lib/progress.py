@@ -1,4 +1,5 @@
-"""Progress with an ETA: one line every ten seconds, the same in a terminal, a log and an executed notebook."""
+"""Progress with an ETA: one line every ten seconds, the same in a terminal, a log and an executed
+notebook."""
 
 import time
 from collections.abc import Iterable, Iterator

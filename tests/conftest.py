@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real films, features and watch log beside the checkout; tests that need them skip where they are absent."""
+    """Real films, features and watch log beside the checkout; where they are absent, tests skip."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}")

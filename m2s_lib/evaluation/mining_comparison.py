@@ -23,8 +23,10 @@ def compare_mining(
         n: shots in a scene.
 
     Returns:
-        One row an encoder, and one for 'chance': encoder, mean, ci_low, ci_high (0..1), seeds, film_pairs, n_pairs.
-        The interval comes from resampling seeds and film pairs; chance is exact for each film pair and resampled
+        One row an encoder, and one for 'chance': encoder, mean, ci_low, ci_high (0..1), seeds, film_pairs,
+        n_pairs.
+        The interval comes from resampling seeds and film pairs; chance is exact for each film pair and
+        resampled
         over film pairs only.
     """
     rows = []
@@ -38,9 +40,15 @@ def _chance(film_pairs: pd.DataFrame, themes: Mapping[str, Sequence], n: int, sa
     shares = np.asarray([chance_precision(film_pairs.iloc[[i]], themes, n) for i in range(len(film_pairs))])
     shares = shares[np.isfinite(shares)]
     if not len(shares):
-        return {"mean": np.nan, "ci_low": np.nan, "ci_high": np.nan, "seeds": 1, "film_pairs": 0, "n_pairs": 0}
+        return {
+            "mean": np.nan,
+            "ci_low": np.nan,
+            "ci_high": np.nan,
+            "seeds": 1,
+            "film_pairs": 0,
+            "n_pairs": 0,
+        }
     draws = np.random.default_rng(0).choice(shares, (samples, len(shares))).mean(axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])
-    return {
-        "mean": shares.mean(), "ci_low": low, "ci_high": high, "seeds": 1, "film_pairs": len(shares), "n_pairs": 0,
-    }  # fmt: skip
+    measured = {"mean": shares.mean(), "ci_low": low, "ci_high": high}
+    return {**measured, "seeds": 1, "film_pairs": len(shares), "n_pairs": 0}

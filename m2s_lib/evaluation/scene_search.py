@@ -16,7 +16,8 @@ from m2s_lib.method.movie_similarity import load_movie_encoder
 
 
 def scene_table(stores: Mapping[str, ShotStore], n: int, stride: int) -> pd.DataFrame:
-    """Scenes of n shots, every `stride` shots: film_id, shot, n_shots, start_s, end_s; shorter films give none.
+    """Scenes of n shots, every `stride` shots: film_id, shot, n_shots, start_s, end_s; shorter films give
+    none.
 
     Raises M2SError when no film is long enough.
     """
@@ -58,7 +59,9 @@ def scene_embeddings(
     """
     encoder = load_movie_encoder(movie_encoder).encoder
     with torch.inference_mode():
-        movie = {f: encoder.scene_features(torch.from_numpy(np.array(x))).numpy() for f, x in features.items()}
+        movie = {
+            f: encoder.scene_features(torch.from_numpy(np.array(x))).numpy() for f, x in features.items()
+        }
     embeddings = {}
     if scene_encoder is not None:
         ours = OurSceneEncoder(scene_encoder, "E_scene")
@@ -73,7 +76,9 @@ def scene_embeddings(
 
 def _means(scenes: pd.DataFrame, features: Mapping[str, np.ndarray]) -> np.ndarray:
     rows = zip(scenes["film_id"], scenes["shot"], scenes["n_shots"], strict=True)
-    return np.stack([features[film][shot : shot + n].mean(axis=0) for film, shot, n in rows]).astype(np.float32)
+    return np.stack([features[film][shot : shot + n].mean(axis=0) for film, shot, n in rows]).astype(
+        np.float32
+    )
 
 
 def _labels(scenes: pd.DataFrame, themes: Mapping[str, Sequence]) -> np.ndarray:
@@ -90,7 +95,8 @@ def compare_retrieval(
     """P@k by true theme, every scene a query, no neighbours from its own film; and chance.
 
     Returns:
-        encoder, metric ('P@k'), value, ci_low, ci_high (0..1, a 95 % bootstrap over films), n (queries); and the share
+        encoder, metric ('P@k'), value, ci_low, ci_high (0..1, a 95 % bootstrap over films), n (queries);
+        and the share
         of scene pairs of different films that share their theme.
     """
     labels, films = _labels(scenes, themes), scenes["film_id"].to_numpy()
@@ -108,7 +114,8 @@ def compare_retrieval(
 
 
 def _film_interval(films: np.ndarray, values: np.ndarray, samples: int = 1000) -> tuple[float, float]:
-    """95 % interval of the mean of `values`, resampling whole films: scenes of one film are not independent."""
+    """95 % interval of the mean of `values`, resampling whole films: scenes of one film are not
+    independent."""
     _, at = np.unique(films, return_inverse=True)
     total, count = np.bincount(at, values), np.bincount(at)
     draws = np.random.default_rng(0).integers(0, len(count), (samples, len(count)))
@@ -116,7 +123,8 @@ def _film_interval(films: np.ndarray, values: np.ndarray, samples: int = 1000) -
 
 
 def example_queries(scenes: pd.DataFrame, count: int, *, film_id: str = "", shot: int = 0) -> list[int]:
-    """Rows of `scenes` to ask for: the scene of `film_id` nearest to `shot`, or `count` spread over the table.
+    """Rows of `scenes` to ask for: the scene of `film_id` nearest to `shot`, or `count` spread over the
+    table.
 
     Raises M2SError for a film without scenes.
     """
@@ -130,14 +138,22 @@ def example_queries(scenes: pd.DataFrame, count: int, *, film_id: str = "", shot
 
 
 def nearest_scenes(
-    index, embeddings: np.ndarray, scenes: pd.DataFrame, row: int, k: int, themes: Mapping[str, Sequence] | None = None
+    index,
+    embeddings: np.ndarray,
+    scenes: pd.DataFrame,
+    row: int,
+    k: int,
+    themes: Mapping[str, Sequence] | None = None,
 ) -> pd.DataFrame:
-    """The k scenes of other films nearest to scene `row`: the scenes' columns, distance, and label where themes are known.
+    """The k scenes of other films nearest to scene `row`: the scenes' columns, distance, and label where
+    themes are known.
 
     `attrs["query_label"]` is the query's own theme, '' when unknown.
     """
     films = scenes["film_id"].to_numpy()
-    distance, found = search(index, embeddings, embeddings[row : row + 1], k, not_same=(films[row : row + 1], films))
+    distance, found = search(
+        index, embeddings, embeddings[row : row + 1], k, not_same=(films[row : row + 1], films)
+    )
     found, distance = found[0][found[0] >= 0], distance[0][found[0] >= 0]
     table = scenes.iloc[found].reset_index(drop=True).assign(distance=distance)
     if themes:

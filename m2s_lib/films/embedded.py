@@ -1,4 +1,5 @@
-"""The embedded films as a user's films: one call renders them and their labels, where no other films are given."""
+"""The embedded films as a user's films: one call renders them and their labels, where no other films are
+given."""
 
 import os
 from collections.abc import Mapping
@@ -24,7 +25,9 @@ def embedded_or_own(
 
     if films_dir != EMBEDDED:
         if not films_dir:
-            raise M2SError("which films? Give a folder, for example: m2s run films -p 01.films_dir=path/to/films")
+            raise M2SError(
+                "which films? Give a folder, for example: m2s run films -p 01.films_dir=path/to/films"
+            )
         return Path(films_dir), metadata
     world = plan_world(config)
     render_world(world, folder)
@@ -33,7 +36,8 @@ def embedded_or_own(
 
 
 def embedded_part(value: str | os.PathLike, folder: str | os.PathLike, part: str) -> str | os.PathLike:
-    """'embedded' as the path of a part of the embedded films, '' for films of one's own; other values as they are."""
+    """'embedded' as the path of a part of the embedded films, '' for films of one's own; other values as
+    they are."""
     if value != EMBEDDED:
         return value
     place = Path(folder) / part
@@ -41,7 +45,8 @@ def embedded_part(value: str | os.PathLike, folder: str | os.PathLike, part: str
 
 
 def true_shot_themes(folder: str | os.PathLike, stores: Mapping[str, object]) -> dict[str, list[str]]:
-    """True theme of every detected shot, film_id -> [n_shots]; {} for films that are not the embedded ones."""
+    """True theme of every detected shot, film_id -> [n_shots]; {} for films that are not the embedded
+    ones."""
     from m2s_lib.films.synthetic_files import true_themes
 
     if not (Path(folder) / "truth").is_dir():

@@ -31,14 +31,20 @@ def read_features(folder: str | os.PathLike, stores: Mapping[str, ShotStore]) ->
         except FileNotFoundError as error:
             raise M2SError(f"film {film_id} has no features at {path}: run stage 01_shot_encoding") from error
         except (ValueError, EOFError, OSError) as error:
-            raise M2SError(f"features of film {film_id} at {path} cannot be read ({error}): {again}") from error
+            raise M2SError(
+                f"features of film {film_id} at {path} cannot be read ({error}): {again}"
+            ) from error
         if x.ndim != 2 or len(x) != store.n_shots:
-            raise M2SError(f"film {film_id} has {store.n_shots} shots but features {x.shape} at {path}: {again}")
+            raise M2SError(
+                f"film {film_id} has {store.n_shots} shots but features {x.shape} at {path}: {again}"
+            )
         if not np.isfinite(x).all():
             shot = int(np.argwhere(~np.isfinite(x).all(axis=1))[0, 0])
             raise M2SError(f"features of film {film_id} are not finite at shot {shot} ({path}): {again}")
         if features and x.shape[1] != next(iter(features.values())).shape[1]:
             first, other = next(iter(features.items()))
-            raise M2SError(f"film {film_id} has features of width {x.shape[1]} and film {first} {other.shape[1]}: {again}")
+            raise M2SError(
+                f"film {film_id} has features of width {x.shape[1]}, film {first} {other.shape[1]}: {again}"
+            )
         features[film_id] = x
     return features

@@ -18,7 +18,10 @@ def reference_folder(films_dir: str | os.PathLike, given: str) -> Path | None:
 
 
 def compare_with_reference(
-    titles: Mapping[str, str], stores: Mapping[str, ShotStore], folder: str | os.PathLike | None, tolerance: int = 1
+    titles: Mapping[str, str],
+    stores: Mapping[str, ShotStore],
+    folder: str | os.PathLike | None,
+    tolerance: int = 1,
 ) -> pd.DataFrame:
     """Precision, recall and F1 of the boundaries of every film that the reference names.
 
@@ -35,7 +38,11 @@ def compare_with_reference(
         film_id, title, precision, recall, f1 (0..1), n_found, n_truth, n_matched, every (the step s).
     """
     rows = []
-    names = {n.parent: n.read_text(encoding="utf-8") for n in sorted(Path(folder).glob("*/name.txt"))} if folder else {}
+    names = (
+        {n.parent: n.read_text(encoding="utf-8") for n in sorted(Path(folder).glob("*/name.txt"))}
+        if folder
+        else {}
+    )
     for film_id, title in titles.items():
         match = [place for place, name in names.items() if _letters(title).startswith(_letters(name))]
         if not match or film_id not in stores or not stores[film_id].n_shots:

@@ -24,7 +24,8 @@ def read_any_log(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def choose_source(source: str, films: pd.DataFrame, watch_log: str) -> str:
-    """The source that 'auto' stands for: the first of co-watch, genre, synopsis that there is data for, else random."""
+    """The source that 'auto' stands for: the first of co-watch, genre, synopsis that there is data for,
+    else random."""
     if source != "auto":
         return source
     if watch_log:
@@ -63,7 +64,9 @@ def similar_films(
     """
     if source == "cowatch":
         if not watch_log:
-            raise M2SError("metadata_source 'cowatch' needs a watch log: set 02.watch_log to a MovieLens folder or a table")
+            raise M2SError(
+                "metadata_source 'cowatch' needs a watch log: set 02.watch_log to a MovieLens folder or table"
+            )
         log, counts = match_watch_log(read_any_log(watch_log), films)
         pairs = cowatch_neighbours(log, films, neighbours, order, min_count, shrinkage, window)
         pairs.attrs["counts"] = {**counts, **pairs.attrs.get("counts", {})}
@@ -84,18 +87,26 @@ def similar_films(
 
 
 def _leave_dissimilar(pairs: pd.DataFrame, n_films: int) -> pd.DataFrame:
-    """At most half of all film pairs may be similar, or a handful of films would leave none to tell them from."""
+    """At most half of all film pairs may be similar, or a handful of films would leave none to tell them
+    from."""
     most = max(1, n_films * (n_films - 1) // 4)
     if len(pairs) <= most:
         return pairs
-    best = pairs.sort_values(["rank", "score", "film_a", "film_b"], ascending=[True, False, True, True]).head(most)
+    best = pairs.sort_values(["rank", "score", "film_a", "film_b"], ascending=[True, False, True, True]).head(
+        most
+    )
     best = best.sort_index().reset_index(drop=True)
-    best.attrs["counts"] = {**pairs.attrs.get("counts", {}), "pairs": most, "left_out_for_contrast": len(pairs) - most}
+    best.attrs["counts"] = {
+        **pairs.attrs.get("counts", {}),
+        "pairs": most,
+        "left_out_for_contrast": len(pairs) - most,
+    }
     return best
 
 
 def log_catalogue(watch_log: str | os.PathLike) -> pd.DataFrame:
-    """The films that a MovieLens folder knows by title (film_id, title, year, genres, …); empty for other logs."""
+    """The films that a MovieLens folder knows by title (film_id, title, year, genres, …); empty for other
+    logs."""
     if watch_log and (Path(watch_log) / "movies.csv").is_file():
         return movielens_films(watch_log)
     return pd.DataFrame({"film_id": [], "title": []})

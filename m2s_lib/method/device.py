@@ -13,5 +13,8 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise M2SError(f"device {name!r} was asked for, but torch {torch.__version__} sees no CUDA device: use 'auto' or 'cpu'")
+        raise M2SError(
+            f"device {name!r} was asked for, but torch {torch.__version__} sees no CUDA "
+            "device: use 'auto' or 'cpu'"
+        )
     return torch.device(name)

@@ -31,7 +31,8 @@ def train_movie_encoders(
 ) -> dict[str, dict[int, MovieTraining]]:
     """Train E_movie on each source's pairs with each seed; those that are done and unchanged are read back.
 
-    The first seed of the first source is also written to `folder`/movie_encoder.safetensors, for later stages.
+    The first seed of the first source is also written to `folder`/movie_encoder.safetensors, for later
+    stages.
 
     Args:
         features: film_id -> [n_shots, d]. pairs: source -> film_pairs table.
@@ -66,7 +67,9 @@ def _one(base: Path, features, table: pd.DataFrame, config: MovieTrainConfig, de
     save_movie_encoder(weights, result.model)
     for part, value in (("log", result.log), ("pairs", result.held_out_pairs), ("roc", result.roc)):
         write_parquet(value, files[part])
-    write_json(done, {"stamp": stamp, "held_out": result.held_out})  # last: its presence says that all is there
+    write_json(
+        done, {"stamp": stamp, "held_out": result.held_out}
+    )  # last: its presence says that all is there
     return result
 
 

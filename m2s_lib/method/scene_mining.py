@@ -223,7 +223,12 @@ def _made_up_film(rng: np.random.Generator, n_shots: int, d: int = 128) -> np.nd
 
 
 def pair_similarity(
-    x1: np.ndarray, x2: np.ndarray, n: int = 9, *, encoder: MovieEncoder | None = None, normalise: bool = False
+    x1: np.ndarray,
+    x2: np.ndarray,
+    n: int = 9,
+    *,
+    encoder: MovieEncoder | None = None,
+    normalise: bool = False,
 ) -> np.ndarray:
     """B of one film pair as `mine_pairs` sees it: float32 [u - n + 1, v - n + 1].
 

@@ -29,7 +29,8 @@ def scene_encoder_for(
     Args:
         scene_pairs: of stage 03. stores: film_id -> shot store; empty when the films have no pixels.
         weights: a checkpoint to start from, '' to start at random.
-        folder: where the encoder and, while training, its checkpoint lie; a killed training goes on from there.
+        folder: where the encoder and, while training, its checkpoint lie; a killed training goes on from
+            there.
 
     Returns:
         (None, empty log) without stores or pairs: there is nothing to train on.

@@ -28,7 +28,8 @@ def shot_encoder_for(
         stores: films to train on, film_id -> shot store.
         share: part of the shots that become queries.
         weights: a checkpoint that is loaded and kept as it is, '' to train.
-        folder: where the encoder and, while training, its checkpoint lie; a killed training goes on from there.
+        folder: where the encoder and, while training, its checkpoint lie; a killed training goes on from
+            there.
 
     Returns:
         (None, empty log) when the films have no pixels: their features came ready.
