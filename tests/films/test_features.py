@@ -38,7 +38,7 @@ def test_features_are_mapped_and_equal_what_was_written(stores, tmp_path):
     [
         ({"b": rows(4)}, r"film b has 3 shots but features \(4, 4\) at .*b\.npy: delete it and run stage 01"),
         ({"b": rows(3)[0]}, r"film b has 3 shots but features \(4,\)"),
-        ({"b": rows(3, d=5)}, "film b has features of width 5 and film a 4"),
+        ({"b": rows(3, d=5)}, "film b has features of width 5, film a 4"),
         ({"b": np.vstack([rows(2), [np.inf] * 4])}, "features of film b are not finite at shot 2"),
         ({"a": np.full((5, 4), np.nan, np.float32)}, "features of film a are not finite at shot 0"),
     ],

@@ -120,7 +120,7 @@ def test_one_step_is_plain_sgd_on_cross_entropy(monkeypatch):
         return out
 
     monkeypatch.setattr(movie_similarity, "_gradients", spy)
-    train_movie_encoder(features, pairs, config(epochs=1, batch=8, dropout=0.0))
+    train_movie_encoder(features, pairs, config(epochs=1, batch=8, dropout=0.0, clip=1e9))
     before, state, corpus, codes, out, gradients = seen[0]
     rng = np.random.default_rng()
     rng.bit_generator.state = state
@@ -140,6 +140,23 @@ def test_one_step_is_plain_sgd_on_cross_entropy(monkeypatch):
     second = seen[1][0]
     for name in gradients:
         assert torch.allclose(second[name], before[name] - 0.1 * gradients[name], atol=1e-6)
+
+
+def test_no_step_is_longer_than_the_clipped_gradient(monkeypatch):
+    features, _, pairs = world(n_films=8, kinds=2)
+    seen = []
+    real = movie_similarity._gradients
+
+    def spy(model, *rest):
+        seen.append(torch.cat([p.detach().flatten().clone() for p in model.parameters()]))
+        return real(model, *rest)
+
+    monkeypatch.setattr(movie_similarity, "_gradients", spy)
+    train_movie_encoder(features, pairs, config(epochs=2, batch=8, clip=1e-3, momentum=0.0))
+    lengths = [float((b - a).norm()) for a, b in zip(seen, seen[1:], strict=False)]
+    assert lengths
+    assert max(lengths) <= 0.1 * 1e-3 * 1.01
+    assert min(lengths) > 0
 
 
 def test_training_never_sees_held_out_pairs(monkeypatch):

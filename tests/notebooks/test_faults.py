@@ -15,7 +15,6 @@ from m2s_lib.films.shot_store import open_stores
 from m2s_lib.films.synthetic import WorldConfig, plan_world
 from m2s_lib.films.synthetic_files import render_world
 from m2s_lib.method.weights import load_encoder
-from m2s_lib.runs.pipeline import StageFailed
 from m2s_lib.runs.record import RECORD
 from tests.films.videos import render
 from tests.notebooks.runs import (
@@ -132,13 +131,15 @@ def test_killed_while_the_scene_encoder_is_trained(whole, tmp_path):
     assert temporaries(cut) == []
 
 
-def test_scenes_longer_than_every_film_say_what_to_lower(whole, tmp_path):
+def test_scenes_longer_than_every_film_end_in_an_empty_table(whole, tmp_path):
     run_dir = copied(whole, tmp_path / "run", S1, S2)
     profile = write_profile(tmp_path / "long.yaml", _03={"shots_per_scene": 60})
-    with pytest.raises(StageFailed, match="lower (03.)?shots_per_scene") as failed:
-        run(profile, run_dir, "03")
-    assert "IndexError" not in str(failed.value)
-    assert read_json(run_dir / S3 / RECORD)["status"] == "failed"
+    said = run(profile, run_dir, "03", "04")
+    assert "0 scene pairs" in said
+    assert "films are shorter than 60 shots" in said
+    assert read_parquet(run_dir / S3 / "scene_pairs.parquet").empty
+    assert read_json(run_dir / S4 / RECORD)["metrics"]["trained"] is False
+    assert not (run_dir / S4 / "scene_encoder.safetensors").exists()
 
 
 @pytest.fixture
