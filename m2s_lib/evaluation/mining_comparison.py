@@ -32,7 +32,9 @@ def compare_mining(
     rows = []
     for encoder, by_seed in mined.items():
         counted = [count_same_theme(pairs, themes).assign(seed=seed) for seed, pairs in by_seed.items()]
-        rows.append({"encoder": encoder, **precision_interval(pd.concat(counted, ignore_index=True))})
+        counts = pd.concat(counted, ignore_index=True)
+        measured = precision_interval(counts) if len(counts) else _nothing(len(by_seed))
+        rows.append({"encoder": encoder, **measured})
     return pd.DataFrame([*rows, {"encoder": "chance", **_chance(film_pairs, themes, n)}])
 
 
@@ -40,15 +42,20 @@ def _chance(film_pairs: pd.DataFrame, themes: Mapping[str, Sequence], n: int, sa
     shares = np.asarray([chance_precision(film_pairs.iloc[[i]], themes, n) for i in range(len(film_pairs))])
     shares = shares[np.isfinite(shares)]
     if not len(shares):
-        return {
-            "mean": np.nan,
-            "ci_low": np.nan,
-            "ci_high": np.nan,
-            "seeds": 1,
-            "film_pairs": 0,
-            "n_pairs": 0,
-        }
+        return _nothing(1)
     draws = np.random.default_rng(0).choice(shares, (samples, len(shares))).mean(axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])
     measured = {"mean": shares.mean(), "ci_low": low, "ci_high": high}
     return {**measured, "seeds": 1, "film_pairs": len(shares), "n_pairs": 0}
+
+
+def _nothing(seeds: int) -> dict:
+    """A row for an encoder without scene pairs: not measured."""
+    return {
+        "mean": np.nan,
+        "ci_low": np.nan,
+        "ci_high": np.nan,
+        "seeds": seeds,
+        "film_pairs": 0,
+        "n_pairs": 0,
+    }

@@ -49,7 +49,8 @@ def true_shot_themes(folder: str | os.PathLike, stores: Mapping[str, object]) ->
     ones."""
     from m2s_lib.films.synthetic_files import true_themes
 
-    if not (Path(folder) / "truth").is_dir():
+    truth = Path(folder) / "truth"
+    if not stores or not all((truth / f"{film}.parquet").is_file() for film in stores):
         return {}
     return {
         film: true_themes(folder, film, store.shots["start_frame"], store.shots["end_frame"])

@@ -1,7 +1,6 @@
 """Found shot boundaries beside those of a reference, where one exists."""
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,8 +43,17 @@ def compare_with_reference(
         else {}
     )
     for film_id, title in titles.items():
-        match = [place for place, name in names.items() if _letters(title).startswith(_letters(name))]
-        if not match or film_id not in stores or not stores[film_id].n_shots:
+        match = [
+            place
+            for place, name in names.items()
+            if _letters(name) and _letters(title).startswith(_letters(name))
+        ]
+        if (
+            not match
+            or film_id not in stores
+            or not stores[film_id].n_shots
+            or stores[film_id].source != "video"
+        ):
             continue
         truth = read_ovsd_shots(match[0] / "shots.txt")
         shots = stores[film_id].shots
@@ -58,4 +66,4 @@ def compare_with_reference(
 
 
 def _letters(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
+    return "".join(ch for ch in text.casefold() if ch.isalnum())

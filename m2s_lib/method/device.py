@@ -17,4 +17,7 @@ def pick_device(name: str = "auto") -> torch.device:
             f"device {name!r} was asked for, but torch {torch.__version__} sees no CUDA "
             "device: use 'auto' or 'cpu'"
         )
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise M2SError(f"device {name!r} is unknown: use 'auto', 'cpu', 'cuda' or 'cuda:0'") from error

@@ -255,8 +255,8 @@ def save_movie_encoder(path: str | Path, model: MoviePairModel, config: dict | N
     """Write E_movie and L_output as safetensors; their shape and `config` go to its metadata."""
     first = model.encoder.fc1
     shape = {"width": first.in_features, "hidden": first.out_features, "dropout": model.encoder.dropout.p}
-    metadata = {"movie_encoder": json.dumps({"pooling": asdict(model.pooling), **shape})}
-    metadata["config"] = json.dumps(config or {})
+    about = {"shape": {"pooling": asdict(model.pooling), **shape}, "config": config or {}}
+    metadata = {"movie_encoder": json.dumps(about)}  # one key: safetensors does not order several
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
@@ -272,7 +272,7 @@ def load_movie_encoder(path: str | Path, device: str | torch.device = "cpu") -> 
         raise M2SError(f"{path} is missing: run 02_movie_similarity first")
     try:
         with safe_open(path, framework="pt") as f:
-            shape = json.loads((f.metadata() or {})["movie_encoder"])
+            shape = json.loads((f.metadata() or {})["movie_encoder"])["shape"]
             tensors = {name: f.get_tensor(name) for name in f.keys()}
         model = MoviePairModel(Pooling(**shape.pop("pooling")), **shape)
         model.load_state_dict(tensors)

@@ -1,6 +1,7 @@
 """E_scene: scenes of any number of shots and frames to one vector, and the pairs it learns from."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -88,6 +89,13 @@ class ScenePairs:
                 f"{self.frames.films[film]}, which has {self.frames.n_shots[film]} shots: mine again from "
                 "its features"
             )
+
+    def digest(self) -> str:
+        """Hash of the pairs, their length and the pixels: what a continued training has to be about."""
+        parts = (
+            self._films.tobytes() + self._shots.tobytes() + f"{self.n_shots}{self.frames.digest()}".encode()
+        )
+        return hashlib.blake2b(parts, digest_size=16).hexdigest()
 
     def __len__(self) -> int:
         return len(self._films)

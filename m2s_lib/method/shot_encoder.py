@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -155,6 +156,20 @@ class ShotFrames:
             raise M2SError("there are no shots to train on: run 01_shot_encoding first")
         return first[1]
 
+    def digest(self) -> str:
+        """Hash of the films, their order and their pixels."""
+        digest = hashlib.blake2b(
+            repr((self.films, self.n_shots.tolist(), self.shape)).encode(), digest_size=16
+        )
+        if self.pixels is not None:
+            digest.update(self.pixels.cpu().numpy())
+            return digest.hexdigest()
+        for film in self.films:
+            store = self._stores[film]
+            known = getattr(store, "metadata", {}).get("pixels_crc32")  # spares reading what does not fit
+            digest.update(repr(known or zlib.crc32(np.ascontiguousarray(store.keyframes()))).encode())
+        return digest.hexdigest()
+
     def scenes(self, film: np.ndarray, shot: np.ndarray, n: int) -> Tensor:
         """The n shots from `shot` on of each film number: [b], [b] to uint8 [b, n, k, h, w, c]."""
         if self.pixels is None:
@@ -212,6 +227,11 @@ class ShotPairs:
         """Which keys exist inside the film: [b], [b] to bool [b, P]."""
         key = shot[:, None] + self.offsets
         return (key >= 0) & (key < self.frames.n_shots[film][:, None])
+
+    def digest(self) -> str:
+        """Hash of the queries, offsets and pixels: what a continued training has to be about."""
+        parts = self.queries.tobytes() + self.offsets.tobytes() + self.frames.digest().encode()
+        return hashlib.blake2b(parts, digest_size=16).hexdigest()
 
     def __len__(self) -> int:
         return len(self.queries)

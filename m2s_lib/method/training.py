@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from m2s_lib.errors import M2SError
 from m2s_lib.method.augmentation import augment
 from m2s_lib.method.moco import info_nce, momentum_update, nt_xent
-from m2s_lib.method.training_run import Run, Step, StepLog, discard, restore, save
+from m2s_lib.method.training_run import Run, Step, StepLog, discard, identity, restore, save
 from m2s_lib.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,8 @@ def train_contrastive(
     per_epoch = len(pairs) // batch
     run = Run(model, config, torch.device(device))
     if checkpoint is not None:
-        restore(checkpoint, run, len(pairs)) if resume else discard(checkpoint)
+        run.identity = identity(run, pairs)
+        restore(checkpoint, run) if resume else discard(checkpoint)
     one_step = moco_step if config.method == "moco" else simclr_step
     bar = Progress(what, config.epochs * per_epoch - run.step, "steps")
     steps = StepLog(run, batch)
@@ -134,10 +135,10 @@ def train_contrastive(
             bar.step(note=steps.said)
             if checkpoint is not None and steps.due():
                 steps.flush()
-                save(checkpoint, run, len(pairs), finished=False)
+                save(checkpoint, run, finished=False)
     steps.flush()
     if checkpoint is not None:
-        save(checkpoint, run, len(pairs), finished=True)
+        save(checkpoint, run, finished=True)
     return pd.DataFrame(run.rows)
 
 

@@ -47,6 +47,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
+        self.identity: dict = {}  # see `identity`; set before the first step
         self.rows: list[dict] = []  # the log, one dict a step
         compiled = config.compile and device.type == "cuda"
         self.encoders = [torch.compile(m) if compiled else m for m in (self.model, self.key_model)]
@@ -109,7 +110,7 @@ class StepLog:
             self.said = f"loss {loss:.3f}, accuracy {accuracy:.2f}"
 
 
-def save(folder: str | os.PathLike, run: Run, n_pairs: int, *, finished: bool) -> None:
+def save(folder: str | os.PathLike, run: Run, *, finished: bool) -> None:
     """Write weights, running average and queue (safetensors), optimizer (plain torch file) and log (parquet).
 
     The files carry the step in their names and checkpoint.json, written last, names the step that counts: a
@@ -124,17 +125,18 @@ def save(folder: str | os.PathLike, run: Run, n_pairs: int, *, finished: bool) -
     with atomic_path(folder / f"optimizer-{run.step}.pt") as path:
         torch.save(run.optimizer.state_dict(), path)
     write_parquet(pd.DataFrame(run.rows), folder / f"log-{run.step}.parquet")
-    record = {"step": run.step, "seen": run.queue.seen, "finished": finished} | _identity(run, n_pairs)
+    record = {"step": run.step, "seen": run.queue.seen, "finished": finished} | run.identity
     write_json(folder / "checkpoint.json", record)
     for old in folder.glob("*-*.*"):
         if old.stem.rpartition("-")[2] != str(run.step) and not old.name.startswith("."):
             old.unlink(missing_ok=True)
 
 
-def restore(folder: str | os.PathLike, run: Run, n_pairs: int) -> None:
+def restore(folder: str | os.PathLike, run: Run) -> None:
     """Bring `run` to the checkpoint in `folder`, if there is one.
 
-    A finished run of another configuration is left alone and will be replaced.
+    A finished run of another configuration, and any run on other pairs, pictures or start weights, is left
+    alone and will be replaced.
 
     Raises:
         M2SError: the checkpoint is damaged, or is an unfinished run of another configuration.
@@ -143,9 +145,8 @@ def restore(folder: str | os.PathLike, run: Run, n_pairs: int) -> None:
     if not (folder / "checkpoint.json").exists():
         return
     record = read_json(folder / "checkpoint.json")
-    identity = _identity(run, n_pairs)
-    before = {**record["config"], "pairs": record["pairs"], "model": record["model"]}
-    now = {**identity["config"], "pairs": identity["pairs"], "model": identity["model"]}
+    before = {**record["config"], "model": record["model"]}
+    now = {**run.identity["config"], "model": run.identity["model"]}
     if differ := [f"{n} {before.get(n)} (now {now[n]})" for n in now if before.get(n) != now[n]]:
         if record["finished"]:
             log.info(
@@ -159,6 +160,9 @@ def restore(folder: str | os.PathLike, run: Run, n_pairs: int) -> None:
             f"{'; '.join(differ)}. "
             "Run with the old values to finish it, or delete the folder (or pass resume=False) to start anew"
         )
+    if record.get("data") != run.identity["data"]:
+        log.warning("%s holds a run on other pairs, pictures or start weights: starting anew", folder)
+        return
     step = record["step"]
     try:
         state = safetensors.torch.load_file(folder / f"weights-{step}.safetensors")
@@ -184,12 +188,22 @@ def discard(folder: str | os.PathLike) -> None:
         part.unlink(missing_ok=True)
 
 
-def _identity(run: Run, n_pairs: int) -> dict:
-    """What must be the same for a run to continue."""
+def identity(run: Run, pairs) -> dict:
+    """What must be the same for a run to continue: configuration, shapes, start weights, pairs and pictures.
+
+    Args:
+        run: before its first step. pairs: a pair source; its `digest()`, where it has one, says what it
+            holds.
+    """
     config = {n: v for n, v in dataclasses.asdict(run.config).items() if n not in FREE}
-    shapes = [(n, tuple(t.shape), str(t.dtype)) for n, t in run.model.state_dict().items()]
+    state = run.model.state_dict()
+    shapes = [(n, tuple(t.shape), str(t.dtype)) for n, t in state.items()]
+    data = hashlib.blake2b(repr(len(pairs)).encode(), digest_size=16)
+    data.update(pairs.digest().encode() if hasattr(pairs, "digest") else b"")
+    for value in state.values():
+        data.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return {
         "config": config,
-        "pairs": n_pairs,
         "model": hashlib.blake2b(repr(shapes).encode(), digest_size=8).hexdigest(),
+        "data": data.hexdigest(),
     }

@@ -25,7 +25,8 @@ def save_encoder(path: str | os.PathLike, encoder: ShotEncoder | SceneEncoder) -
     """Write an encoder's weights and configuration as one safetensors file, atomically."""
     kind = next(k for k, (cls, _) in KINDS.items() if isinstance(encoder, cls))
     state = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
-    metadata = {"kind": kind, "config": json.dumps(dataclasses.asdict(encoder.config))}
+    about = {"kind": kind, "config": dataclasses.asdict(encoder.config)}
+    metadata = {"encoder": json.dumps(about)}  # one key: safetensors does not order several
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(state, temporary, metadata)
 
@@ -37,12 +38,13 @@ def load_encoder(path: str | os.PathLike, device: torch.device | str = "cpu") ->
         M2SError: absent, damaged, or not such a file.
     """
     state, metadata = _read_safetensors(path)
-    if metadata.get("kind") not in KINDS or "config" not in metadata:
+    about = json.loads(metadata.get("encoder", "{}"))
+    if about.get("kind") not in KINDS or "config" not in about:
         raise M2SError(
             f"{path} holds weights but no encoder configuration: for timm's or CLIP's use load_backbone"
         )
-    cls, config = KINDS[metadata["kind"]]
-    encoder = cls(config(**json.loads(metadata["config"])))
+    cls, config = KINDS[about["kind"]]
+    encoder = cls(config(**about["config"]))
     encoder.load_state_dict(state)
     return encoder.to(device).eval()
 

@@ -234,7 +234,7 @@ def test_saved_and_loaded(tmp_path):
     x, n = films(pooling, [40, 30], dtype=torch.float32)
     assert torch.equal(loaded(x, n, x, n), model.eval()(x, n, x, n))
     with safe_open(tmp_path / "e.safetensors", framework="pt") as f:
-        assert json.loads(f.metadata()["config"]) == {"lr": 0.1}
+        assert json.loads(f.metadata()["movie_encoder"])["config"] == {"lr": 0.1}
 
 
 def test_loading_says_what_is_wrong(tmp_path):
