@@ -1,0 +1,158 @@
+"""One notebook executed by papermill in a fresh kernel."""
+
+import contextlib
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import TextIO
+
+import nbformat
+import papermill
+from nbclient.exceptions import DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+
+from m2s_lib.errors import M2SError
+from m2s_lib.files import atomic_path
+
+LAST_LINES = 15
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FULL_DISK = re.compile(r"No space left on device|no space left while writing|Disk quota exceeded")
+
+
+class NotebookFailed(Exception):
+    """A notebook stopped; the message says in which cell and why."""
+
+
+class _Engine(NBClientEngine):
+    """papermill's engine; environment and working folder are the kernel's alone, its log a file."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout=60, stdout_file=None, **kwargs):
+        client = PapermillNotebookClient(
+            nb_man,
+            kernel_name=kernel_name,
+            startup_timeout=max(start_timeout, 120),  # a busy machine starts kernels slowly
+            iopub_timeout=120,
+            stdout_file=stdout_file,
+            stderr_file=stdout_file,
+        )
+        return client.execute(env=kwargs["env"], cwd=kwargs["kernel_cwd"], stderr=kwargs["kernel_log"])
+
+
+papermill_engines.register("m2s", _Engine)
+
+
+def parameterized(notebook: Path, values: dict[str, object]) -> nbformat.NotebookNode:
+    """A notebook with a cell of values after its parameters cell, valid and without papermill's metadata."""
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    node = load_notebook_node(str(notebook))
+    node = parameterize_notebook(node, values, kernel_name="python3", language="python")
+    for cell in node.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell["id"] = "injected-parameters"
+    return clean(node)
+
+
+def clean(node: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """`node` without papermill's metadata, with the kernel name python3 and an id for every cell."""
+    node.metadata.pop("papermill", None)
+    node.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+    }
+    for number, cell in enumerate(node.cells):
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if cell.metadata.get("tags") == []:
+            del cell.metadata["tags"]
+        if not cell.get("id"):
+            cell["id"] = f"cell-{number}"
+    node.nbformat, node.nbformat_minor = 4, max(node.nbformat_minor, 5)
+    nbformat.validate(node)
+    return node
+
+
+def write_notebook(node: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(nbformat.writes(node), encoding="utf-8")
+
+
+def execute(
+    node: nbformat.NotebookNode, folder: Path, cwd: Path, env: dict[str, str], stream: TextIO | None = None
+) -> None:
+    """Run all cells; leaves notebook.ipynb in `folder`, or notebook.failed.ipynb when a cell fails.
+
+    Args:
+        node: a notebook that has its values.
+        folder: the stage's folder.
+        cwd, env: working folder and environment of the kernel.
+        stream: where the cells' text goes while they run; None is standard output.
+
+    Raises NotebookFailed with the cell, the last lines of the traceback and the kernel's last words.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".notebook.ipynb.{os.getpid()}.tmp"
+    log = folder / "kernel.log"
+    try:
+        with open(log, "w", encoding="utf-8") as kernel_log, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the temporary's ending
+            papermill.execute_notebook(
+                node,
+                str(temporary).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
+                engine_name="m2s",
+                kernel_name="python3",
+                progress_bar=False,
+                stdout_file=stream or sys.stdout,
+                env=env,
+                kernel_cwd=str(cwd),
+                kernel_log=kernel_log,
+            )
+        write_notebook(clean(nbformat.read(temporary, as_version=4)), folder / "notebook.ipynb")
+        log.unlink()
+    except (PapermillExecutionError, DeadKernelError) as error:
+        _keep_partial(temporary, folder)
+        message = _cell_message(error) if isinstance(error, PapermillExecutionError) else _death_message(log)
+        raise NotebookFailed(message) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _keep_partial(temporary: Path, folder: Path) -> None:
+    with contextlib.suppress(OSError, M2SError):  # a full disk may be the reason
+        os.replace(temporary, folder / "notebook.failed.ipynb")
+
+
+def _cell_message(error: PapermillExecutionError) -> str:
+    text = _COLOUR.sub("", "\n".join(error.traceback)) or f"{error.ename}: {error.evalue}"
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    if error.ename == "M2SError":
+        lines = [f"{error.ename}: {error.evalue}"]  # says all there is to say
+    full = (
+        "\nThe disk is full: free some space first; what is already written is kept."
+        if _FULL_DISK.search(text)
+        else ""
+    )
+    return (
+        f"cell {error.cell_index + 1} (In [{error.exec_count}]) failed:\n"
+        + "\n".join(f"    {line}" for line in lines[-LAST_LINES:])
+        + full
+    )
+
+
+def _death_message(log: Path) -> str:
+    last = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()][
+        -LAST_LINES:
+    ]
+    return (
+        "the kernel died, most often because memory ran out (the system then ends it without a word)"
+        + "".join(f"\n    {line}" for line in last if "without encryption" not in line)
+    )

@@ -1,0 +1,279 @@
+"""run.json: what a stage did, from what, with what; and whether that still holds."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from m2s_lib.errors import M2SError
+from m2s_lib.files import _plain, fingerprint, read_json, write_json
+from m2s_lib.runs.project import find_stage, stage_names
+
+RECORD = "run.json"
+NOTEBOOKS = ("notebook.ipynb", "notebook.failed.ipynb", "notebook.html")
+NOT_OUTPUTS = {RECORD, *NOTEBOOKS, "kernel.log"}
+UNCOUNTED = {"headline", "timing"}  # metrics that differ between equal runs; nobody may compute from them
+_PACKAGES = {
+    "torch": ("torch",),
+    "timm": ("timm",),
+    "numpy": ("numpy",),
+    "pandas": ("pandas",),
+    "decord": ("decord", "decord2"),
+    "faiss": ("faiss-gpu", "faiss-cpu"),
+    "papermill": ("papermill",),
+}
+
+
+def read_record(run_dir: Path, stage: str) -> dict:
+    """The record of a stage, {} when there is none or it is cut short (it then counts as not run)."""
+    with contextlib.suppress(M2SError):
+        record = read_json(run_dir / stage / RECORD)
+        return record if isinstance(record, dict) else {}
+    return {}
+
+
+def plain(value: object) -> object:
+    """`value` as JSON gives it back, so that values and records compare."""
+    return json.loads(json.dumps(value))
+
+
+# -- inputs --
+
+
+def locate(recorded: str, run_dir: Path, root: Path) -> Path:
+    """Place of an input: in the run directory when it starts with a stage's name, else under the root."""
+    if is_stage(recorded.partition("/")[0], root):
+        return Path(os.path.normpath(run_dir / recorded))
+    return Path(os.path.normpath(root / recorded))
+
+
+def portable(path: Path, run_dir: Path, root: Path) -> str:
+    """How an input is recorded: relative inside the run directory (which can be moved) or the project."""
+    if path.is_relative_to(run_dir) and path != run_dir:
+        relative = path.relative_to(run_dir)
+        if is_stage(relative.parts[0], root):
+            return relative.as_posix()
+    if path.is_relative_to(root) and not is_stage(path.relative_to(root).as_posix().split("/")[0], root):
+        return path.relative_to(root).as_posix()
+    return str(path)
+
+
+def is_stage(name: str, root: Path) -> bool:
+    """Whether `name` is the full name of one of the project's notebooks."""
+    return (root / "notebooks" / f"{name}.ipynb").is_file()
+
+
+class Fingerprints:
+    """Fingerprints of inputs, remembered in the run directory while sizes and times of all their files stay
+    as they are.
+
+    Nine stages that read the same films would otherwise hash them nine times a run, and again at every
+    check. A copy has new times and is hashed once. What changed within the last two seconds is not
+    remembered: a second change could leave the same time.
+    """
+
+    def __init__(self, run_dir: Path, root: Path):
+        self.run_dir, self.root, self._file = run_dir, root, run_dir / ".fingerprints.json"
+        self._known: dict = {}
+        with contextlib.suppress(M2SError):
+            self._known = read_json(self._file)
+
+    def of(self, recorded: str) -> str:
+        """Fingerprint of an input by its recorded path; '' when it is absent."""
+        path = locate(recorded, self.run_dir, self.root)
+        if path.name == RECORD and is_stage(path.parent.name, self.root):
+            return _record_fingerprint(path)
+        state, newest = _state(path)
+        entry = self._known.get(recorded)
+        if entry and entry[0] == state:
+            return entry[1]
+        value = fingerprint(path)
+        if value and newest < time.time() - 2:
+            self._known[recorded] = [state, value]
+            with contextlib.suppress(OSError, M2SError):  # a read-only run directory can still be checked
+                write_json(self._file, self._known)
+        return value
+
+
+def _state(path: Path) -> tuple[str, float]:
+    """Digest of names, sizes and times below `path`, and the newest of the times."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] * path.is_file()
+    digest, newest = hashlib.blake2b(str(path.is_dir()).encode(), digest_size=16), 0.0
+    for p in files:
+        stat = p.stat()
+        digest.update(f"{p.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        newest = max(newest, stat.st_mtime)
+    return digest.hexdigest(), newest
+
+
+def _record_fingerprint(path: Path) -> str:
+    """Of what a later stage may compute from: another's parameters and metrics, not when it ran."""
+    record = read_record(path.parent.parent, path.parent.name)
+    if not record:
+        return ""
+    metrics = {k: v for k, v in record.get("metrics", {}).items() if k not in UNCOUNTED}
+    text = json.dumps([record.get("parameters"), metrics], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+# -- the stage's circumstances --
+
+
+def outputs(folder: Path) -> list[dict]:
+    """Files in a stage's folder that are its results: path and size."""
+    found = (p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".tmp"))
+    return [
+        {"path": p.relative_to(folder).as_posix(), "size": p.stat().st_size}
+        for p in sorted(found)
+        if p.relative_to(folder).as_posix() not in NOT_OUTPUTS
+    ]
+
+
+def source_state(notebook: Path) -> dict:
+    """Digests of the notebook's code and of the library's, to say when a result is older than its code."""
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        code = "\0".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    except (OSError, ValueError, KeyError):
+        code = ""
+    library = Path(__file__).resolve().parents[1]
+    digest = hashlib.blake2b(digest_size=16)
+    for p in sorted(library.rglob("*.py")):
+        digest.update(f"{p.relative_to(library)}\0".encode() + p.read_bytes())
+    return {
+        "notebook": hashlib.blake2b(code.encode(), digest_size=16).hexdigest(),
+        "library": digest.hexdigest(),
+    }
+
+
+def git_state(root: Path) -> dict:
+    """Commit of the checkout and whether files differ from it; '' where there is no git."""
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": "", "dirty": False}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True
+    )
+    return done.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on; '' for one that is not installed."""
+    found = {"python": sys.version.split()[0]}
+    for name, candidates in _PACKAGES.items():
+        found[name] = ""
+        for package in candidates:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[name] = importlib.metadata.version(package)
+                break
+    return found
+
+
+def device() -> str:
+    """The GPU's name when this process has used one, else cpu; torch is not imported for it."""
+    torch = sys.modules.get("torch")
+    used = torch is not None and torch.cuda.is_initialized()
+    return torch.cuda.get_device_name() if used else "cpu"
+
+
+def cpu_count() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process plus that of its largest finished child, MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return round(sum(resource.getrusage(k).ru_maxrss for k in kinds) * unit / 1e6, 1)
+
+
+def checked_metrics(metrics: Mapping[str, object]) -> dict:
+    """Metrics as JSON holds them; M2SError names the first that it cannot hold."""
+    kept = {}
+    for name, value in metrics.items():
+        try:
+            kept[str(name)] = json.loads(json.dumps(_plain(value)))
+        except (TypeError, ValueError):
+            kinds = "numbers, text, lists and dicts"
+            raise M2SError(f"metric {name!r} is a {type(value).__name__}; metrics are {kinds}") from None
+    for name in ("headline", "summary", "timing"):
+        if not isinstance(kept.get(name, {}), dict):
+            raise M2SError(f"metrics[{name!r}] has to be a dict, got {kept[name]!r}")
+    if "stages" in kept.get("summary", {}):
+        raise M2SError(
+            "metrics['summary'] may not hold 'stages': summary.json keeps that name for the stages' times"
+        )
+    return kept
+
+
+# -- is it up to date? --
+
+
+def why_stale(run_dir: Path, stage: str, values: dict, root: Path) -> str:
+    """Why a stage has to run, '' when its record still holds for these parameter values."""
+    record = read_record(run_dir, stage)
+    if not record:
+        return "not run yet"
+    if record.get("status") != "done" or not (run_dir / stage / "notebook.ipynb").is_file():
+        return "did not finish"
+    before, now = record.get("parameters", {}), plain(values)
+    changed = [
+        name
+        for name in {**before, **now}
+        if (name in before, before.get(name)) != (name in now, now.get(name))
+    ]
+    if changed:
+        return "; ".join(
+            f"{n} changed from {before.get(n, 'none')!r} to {now.get(n, 'none')!r}" for n in changed
+        )
+    for entry in record.get("outputs", []):
+        path = run_dir / stage / entry["path"]
+        if not path.is_file() or path.stat().st_size != entry["size"]:
+            return f"output {entry['path']} is {'of another size' if path.is_file() else 'missing'}"
+    known = Fingerprints(run_dir, root)
+    for entry in record.get("inputs", []):
+        if known.of(entry["path"]) != entry["fingerprint"]:
+            return f"input {entry['path']} changed"
+    return ""
+
+
+def code_changed(record: dict, now: dict) -> str:
+    """What code is newer than a record: 'the notebook', 'm2s_lib', both, or ''."""
+    names = {"notebook": "the notebook", "library": "m2s_lib"}
+    then = record.get("source", {})
+    return " and ".join(words for key, words in names.items() if then.get(key) != now[key])
+
+
+def unfinished(run_dir: Path, recorded: str, root: Path) -> str:
+    """The stage that owns an input and was started but has not finished, '' when there is none."""
+    first = recorded.partition("/")[0]
+    if not is_stage(first, root):
+        return ""
+    status = read_record(run_dir, first).get("status", "done")
+    return first if status != "done" else ""
+
+
+def earlier_stage(text: str, own: str, root: Path) -> str:
+    """Full name of a stage before `own`.
+
+    Raises M2SError when there is none of that name or it is not earlier.
+    """
+    names = stage_names(root / "notebooks")
+    stage = find_stage(text, names)
+    if stage is None or stage >= own:
+        before = ", ".join(n for n in names if n < own) or "none"
+        raise M2SError(f"{own} reads only from the stages before it ({before}), not from {text!r}")
+    return stage

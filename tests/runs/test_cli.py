@@ -1,0 +1,105 @@
+"""The m2s command: what it prints and how it ends."""
+
+import subprocess
+import sys
+
+import pytest
+
+from m2s_lib import __version__
+from m2s_lib.runs.cli import main
+from m2s_lib.runs.pipeline import StageFailed
+from tests.runs.toy import write_profile
+
+
+def test_it_starts_light():
+    heavy = "{'torch', 'pandas', 'papermill', 'numpy'}"
+    code = f"import sys, m2s_lib.runs.cli as c; c._parser(); print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_help_and_version(capsys):
+    for arguments, words in (
+        (["--version"], f"m2s {__version__}"),
+        (["--help"], "exit status"),
+        (["run", "--help"], "NN.NAME=VALUE"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 0
+        assert words in capsys.readouterr().out
+
+
+def test_params(toy, capsys):
+    assert main(["params"]) == 0
+    out = capsys.readouterr().out
+    assert "01_numbers" in out
+    assert "02.power  2        exponent, 1..4  of each number" in out
+    assert "run_dir" not in out
+    assert main(["params", "02"]) == 0
+    assert "01_numbers" not in capsys.readouterr().out
+    assert main(["params", "9"]) == 2
+    assert "there is no notebook '9'" in capsys.readouterr().err
+
+
+def test_profiles(toy, capsys):
+    write_profile(toy, "bad", "[]")
+    assert main(["profiles"]) == 0
+    out = capsys.readouterr().out
+    assert "toy      the toy" in out
+    assert "bad      (cannot be used:" in out
+
+
+def test_a_bad_request_ends_with_2_and_no_traceback(toy, capsys):
+    assert main(["run", "toy", "-p", "01.count=0", "--only", "07"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("m2s: nothing was run, 2 problem(s) with profile toy:\n")
+    assert "Traceback" not in err
+    assert main(["run", "demo"]) == 2
+    assert "there is no profile 'demo'; the profiles are toy" in capsys.readouterr().err
+
+
+def test_a_failed_stage_ends_with_1(toy, capsys, monkeypatch):
+    def fail(*_):
+        raise StageFailed("01_numbers: it broke")
+
+    monkeypatch.setattr("m2s_lib.runs.pipeline.run_profile", fail)
+    assert main(["run", "toy"]) == 1
+    assert capsys.readouterr().err == "m2s: 01_numbers: it broke\n"
+
+
+def test_a_run_ends_with_the_table_and_the_report(done, capsys):
+    assert main(["run", "toy"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("skipped (up to date)") == 3
+    assert f"report: {done}/runs/toy/report.html" in out
+    assert (done / "runs/toy/report.html").is_file()
+    assert main(["report", "runs/toy"]) == 0
+    assert "total 14, of 4" in capsys.readouterr().out
+    assert main(["report", "runs/none"]) == 2
+    assert "is not a run directory" in capsys.readouterr().err
+
+
+def test_prepare(toy, capsys, tmp_path):
+    assert main(["prepare", "toy", "--out", str(tmp_path / "p"), "--run-dir", str(tmp_path / "r")]) == 0
+    assert f"3 notebooks in {tmp_path / 'p'}" in capsys.readouterr().out
+    assert f'run_dir = \\"{tmp_path / "r"}\\"' in (tmp_path / "p" / "01_numbers.ipynb").read_text()
+
+
+@pytest.mark.slow
+def test_prepared_notebooks_pass_nbval_in_order(toy, tmp_path):
+    main(["prepare", "toy", "--out", str(tmp_path / "p"), "--run-dir", str(tmp_path / "r")])
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval-lax",
+        str(tmp_path / "p"),
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "12 passed" in done.stdout
+    assert (tmp_path / "r" / "03_table" / "run.json").is_file()

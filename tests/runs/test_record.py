@@ -1,0 +1,105 @@
+"""When a record still holds."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from m2s_lib.files import fingerprint, read_json, write_json
+from m2s_lib.runs.record import Fingerprints, code_changed, read_record, source_state, why_stale
+
+NUMBERS = {
+    "count": 4,
+    "scale": 1.0,
+    "sleep_s": 0.0,
+    "source": "",
+    "order": "up",
+    "fail": False,
+    "seeds": [1, 2],
+}
+
+
+def test_a_finished_run_is_up_to_date_wherever_it_lies(done, tmp_path):
+    run = done / "runs" / "toy"
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(run, elsewhere)
+    assert why_stale(elsewhere, "01_numbers", NUMBERS, done) == ""
+    assert why_stale(elsewhere, "02_sums", {"power": 2}, done) == ""
+    assert str(done) not in (elsewhere / "02_sums" / "run.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({**NUMBERS, "count": 5}, "count changed from 4 to 5"),
+        ({**NUMBERS, "new": 5}, "new changed from 'none' to 5"),
+        ({k: v for k, v in NUMBERS.items() if k != "seeds"}, "seeds changed from [1, 2] to 'none'"),
+    ],
+)
+def test_changed_parameters(done, values, words):
+    assert why_stale(done / "runs" / "toy", "01_numbers", values, done) == words
+
+
+def test_changed_inputs_and_outputs(done):
+    run = done / "runs" / "toy"
+    table = run / "01_numbers" / "numbers.parquet"
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 1  # same size, same name
+    table.write_bytes(content)
+    assert why_stale(run, "01_numbers", NUMBERS, done) == ""
+    assert why_stale(run, "02_sums", {"power": 2}, done) == "input 01_numbers/numbers.parquet changed"
+    table.unlink()
+    assert why_stale(run, "01_numbers", NUMBERS, done) == "output numbers.parquet is missing"
+    table.write_text("short")
+    assert why_stale(run, "01_numbers", NUMBERS, done) == "output numbers.parquet is of another size"
+
+
+def test_runs_that_did_not_end(done):
+    run = done / "runs" / "toy"
+    assert why_stale(run, "04_none", {}, done) == "not run yet"
+    (run / "03_table" / "notebook.ipynb").unlink()
+    assert why_stale(run, "03_table", {"title": "<script>alert(1)</script>"}, done) == "did not finish"
+    path = run / "02_sums" / "run.json"
+    write_json(path, {**read_json(path), "status": "failed"})
+    assert why_stale(run, "02_sums", {"power": 2}, done) == "did not finish"
+    path.write_text('{"stage": ')
+    assert read_record(run, "02_sums") == {}
+    assert why_stale(run, "02_sums", {"power": 2}, done) == "not run yet"
+
+
+def test_newer_code_is_named(done):
+    record = read_record(done / "runs" / "toy", "02_sums")
+    notebook = done / "notebooks" / "02_sums.ipynb"
+    record["source"]["library"] = source_state(notebook)["library"]  # others may be editing the library
+    assert code_changed(record, source_state(notebook)) == ""
+    notebook.write_text(notebook.read_text().replace("** power", "** power "))
+    assert code_changed(record, source_state(notebook)) == "the notebook"
+    assert code_changed(record, {"notebook": "", "library": ""}) == "the notebook and m2s_lib"
+
+
+def test_remembered_fingerprints_equal_fresh_ones(toy, monkeypatch):
+    films, run = toy / "films", toy / "runs"
+    films.mkdir()
+    run.mkdir()
+    old = time.time() - 100
+    for i in range(3):
+        (films / f"{i}.mp4").write_text(str(i))
+        os.utime(films / f"{i}.mp4", (old, old))
+    first = Fingerprints(run, toy).of("films")
+    assert first == fingerprint(films)
+    with monkeypatch.context() as patch:
+        patch.setattr("m2s_lib.runs.record.fingerprint", lambda path: pytest.fail("hashed again"))
+        assert Fingerprints(run, toy).of("films") == first
+    (films / "1.mp4").write_text("x")  # the same size
+    assert Fingerprints(run, toy).of("films") == fingerprint(films) != first
+    (films / "1.mp4").unlink()
+    assert Fingerprints(run, toy).of("films") == fingerprint(films)
+    assert Fingerprints(run, toy).of("none") == ""
+
+
+def test_what_has_just_been_written_is_hashed_each_time(toy):
+    (toy / "a.txt").write_text("a")
+    known = Fingerprints(toy, toy)
+    known.of("a.txt")
+    assert not (toy / ".fingerprints.json").exists()
