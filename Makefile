@@ -32,7 +32,7 @@ figures: $(INSTALLED)
 	$(BIN)/m2s report runs/demo
 
 lab: $(INSTALLED)
-	$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=.
+	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. $(if $(filter 0,$(shell id -u)),--allow-root)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The m2s command. It starts light: pandas, papermill and torch load only when a command needs them."""
 
 import argparse
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -110,6 +111,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         run_dir = run_profile(*chosen, options.fresh)
     except KeyboardInterrupt:
+        # nbclient's pending tasks end with the interrupt too, and asyncio would report each at exit
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
         print(f"\nm2s: interrupted; to go on: {plan_run(*chosen).resume_command()}", file=sys.stderr)
         raise
     write_report(run_dir)
