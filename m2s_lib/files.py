@@ -68,15 +68,17 @@ def _alive(temporary: Path) -> bool:
 def write_json(path: str | os.PathLike, value: object) -> None:
     """Write `value` as indented JSON, atomically; keys keep their order, NaN becomes null."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_plain(value), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(json_ready(value), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
-def _plain(value: object) -> object:
+def json_ready(value: object) -> object:
     """JSON's own types: numpy scalars and paths unwrapped, NaN and infinities to None."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): json_ready(v) for k, v in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(v) for v in value]
+        return [json_ready(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):

@@ -16,6 +16,7 @@ from torch import Tensor
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.probe_scores import CHOICES, LOSSES, probabilities
 from m2s_lib.evaluation.probe_training import MLPStack, StackData, train_stack
+from m2s_lib.evaluation.vectors import checked_rows
 
 _CHOICE = {"cross_entropy": "top-1", "mse": "loss", "bce": "ap"}  # what a task is measured by
 _TOGETHER = {"cpu": 64, "cuda": 256}  # models in one stack
@@ -103,7 +104,7 @@ class Probe:
 
         Raises M2SError for features of another width or that are not finite.
         """
-        x = features(x, "features to predict from", len(self.mean))
+        x = checked_rows(x, "features to predict from", len(self.mean))
         h = torch.from_numpy((x - self.mean) / self.scale)
         for i in range(0, len(self.weights) - 2, 2):
             h = torch.addmm(self.weights[i + 1], h, self.weights[i]).relu_()
@@ -238,8 +239,8 @@ def _checked(data: ProbeData, configs: Sequence[ProbeConfig]) -> ProbeData:
     if len(losses) != 1:
         raise M2SError(f"task {data.name!r} needs configs of one loss, got {sorted(losses) or 'no config'}")
     loss = losses.pop()
-    x_train = features(data.x_train, f"training features{_of(data)}")
-    x_val = features(data.x_val, f"validation features{_of(data)}", x_train.shape[1])
+    x_train = checked_rows(data.x_train, f"training features{_of(data)}")
+    x_val = checked_rows(data.x_val, f"validation features{_of(data)}", x_train.shape[1])
     labels = {"training": (data.y_train, len(x_train)), "validation": (data.y_val, len(x_val))}
     train, val = (_labels(*given, loss, f"{part} labels{_of(data)}") for part, given in labels.items())
     outputs = data.outputs or (
@@ -257,20 +258,6 @@ def _checked(data: ProbeData, configs: Sequence[ProbeConfig]) -> ProbeData:
     return dataclasses.replace(
         data, x_train=x_train, y_train=train, x_val=x_val, y_val=val, outputs=outputs, val_groups=groups
     )
-
-
-def features(x: np.ndarray, what: str, width: int = 0) -> np.ndarray:
-    """Checked float32 [n, d] with at least one row; M2SError names `what`, both numbers and the bad row."""
-    x = np.asarray(x)
-    if x.ndim != 2 or not x.size or (width and x.shape[1] != width):
-        raise M2SError(f"{what} have shape {x.shape}, expected [at least 1, {width or 'd'}]")
-    x = np.ascontiguousarray(x, np.float32)
-    bad = ~np.isfinite(x).all(1)
-    if bad.any():
-        raise M2SError(
-            f"{what}: {int(bad.sum())} of {len(x):,} rows are not finite, the first is row {bad.argmax()}"
-        )
-    return x
 
 
 def _labels(y: np.ndarray, n: int, loss: str, what: str) -> np.ndarray:

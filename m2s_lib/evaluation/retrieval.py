@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.vectors import checked_rows
 from m2s_lib.files import atomic_path
 
 ALL_QUERIES = "all queries"
@@ -29,7 +30,7 @@ def build_index(embeddings: np.ndarray):
     """
     import faiss
 
-    embeddings = _vectors(embeddings, "embeddings")
+    embeddings = checked_rows(embeddings, "embeddings")
     index = faiss.IndexFlatL2(embeddings.shape[1])
     index.add(embeddings)
     return _on_gpu(index)
@@ -62,7 +63,7 @@ def search(
         distances float32 [q, k] and positions int64 [q, k]; inf and -1 where fewer than k scenes are left.
     """
     embeddings = np.asarray(embeddings, np.float32)  # checked when the index was built
-    queries = _vectors(queries, "queries", embeddings.shape[-1])
+    queries = checked_rows(queries, "queries", embeddings.shape[-1])
     if k < 1:
         raise M2SError(f"k is {k}, expected 1 or more")
     if (index.ntotal, index.d) != embeddings.shape:
@@ -167,20 +168,6 @@ def _on_gpu(index):
     except RuntimeError as error:  # too little memory, or a driver that does not fit
         _log.warning("the FAISS index stays on the CPU: %s", error)
         return index
-
-
-def _vectors(values: np.ndarray, what: str, width: int = 0) -> np.ndarray:
-    """Checked float32 [rows, d], rows contiguous."""
-    values = np.asarray(values)
-    if values.ndim != 2 or not values.size or (width and values.shape[1] != width):
-        raise M2SError(f"{what} have shape {values.shape}, expected [at least 1, {width or 'd'}]")
-    values = np.ascontiguousarray(values, np.float32)
-    bad = ~np.isfinite(values).all(1)
-    if bad.any():
-        raise M2SError(
-            f"{what}: {int(bad.sum())} of {len(bad):,} rows are not finite, the first is row {bad.argmax()}"
-        )
-    return values
 
 
 def _groups(not_same: tuple | None, n_queries: int, n_items: int) -> tuple[np.ndarray, np.ndarray] | None:

@@ -42,20 +42,22 @@ def train_movie_encoders(
     Returns:
         source -> seed -> MovieTraining.
     """
-    folder = Path(folder)
+    folder, content = Path(folder), _content(features)
     trained: dict[str, dict[int, MovieTraining]] = {}
     for source, table in pairs.items():
         trained[source] = {}
         for seed in seeds:
             base = folder / "movie_encoders" / f"{source}-seed{seed}"
-            trained[source][seed] = _one(base, features, table, replace(config, seed=seed), device)
+            trained[source][seed] = _one(base, features, content, table, replace(config, seed=seed), device)
     first = next(iter(trained.values()))[seeds[0]]
     save_movie_encoder(folder / "movie_encoder.safetensors", first.model)
     return trained
 
 
-def _one(base: Path, features, table: pd.DataFrame, config: MovieTrainConfig, device) -> MovieTraining:
-    stamp = _stamp(features, table, config)
+def _one(
+    base: Path, features, content: bytes, table: pd.DataFrame, config: MovieTrainConfig, device
+) -> MovieTraining:
+    stamp = _stamp(content, table, config)
     files = {part: base.with_name(f"{base.name}.{part}.parquet") for part in ("log", "pairs", "roc")}
     done = base.with_name(f"{base.name}.json")
     weights = base.with_name(f"{base.name}.safetensors")
@@ -73,10 +75,16 @@ def _one(base: Path, features, table: pd.DataFrame, config: MovieTrainConfig, de
     return result
 
 
-def _stamp(features, table: pd.DataFrame, config: MovieTrainConfig) -> str:
-    """Hash of what shapes the result: configuration, pairs, and every film's features."""
-    digest = hashlib.blake2b(json.dumps(asdict(config)).encode(), digest_size=16)
-    digest.update(table[["film_a", "film_b"]].to_csv(index=False).encode())
+def _content(features) -> bytes:
+    """Hash of every film's features, read once however many encoders are trained on them."""
+    digest = hashlib.blake2b(digest_size=16)
     for film in sorted(features):
         digest.update(film.encode() + np.ascontiguousarray(features[film]).tobytes())
+    return digest.digest()
+
+
+def _stamp(content: bytes, table: pd.DataFrame, config: MovieTrainConfig) -> str:
+    """Hash of what shapes the result: configuration, pairs, and the features by their hash."""
+    digest = hashlib.blake2b(json.dumps(asdict(config)).encode(), digest_size=16)
+    digest.update(table[["film_a", "film_b"]].to_csv(index=False).encode() + content)
     return digest.hexdigest()

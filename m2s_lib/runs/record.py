@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import _plain, fingerprint, read_json, write_json
+from m2s_lib.files import fingerprint, json_ready, read_json, write_json
 from m2s_lib.runs.project import find_stage, stage_names
 
 RECORD = "run.json"
@@ -205,7 +205,7 @@ def checked_metrics(metrics: Mapping[str, object]) -> dict:
     kept = {}
     for name, value in metrics.items():
         try:
-            kept[str(name)] = json.loads(json.dumps(_plain(value)))
+            kept[str(name)] = json.loads(json.dumps(json_ready(value)))
         except (TypeError, ValueError):
             kinds = "numbers, text, lists and dicts"
             raise M2SError(f"metric {name!r} is a {type(value).__name__}; metrics are {kinds}") from None
