@@ -1,6 +1,7 @@
 """Scenes as pictures: the keyframes of consecutive shots side by side, in the film's own proportions."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,7 +14,13 @@ WIDEST, NARROWEST, UNKNOWN = 4.0, 0.4, 16 / 9  # proportions that are believed; 
 
 
 def filmstrip(
-    store: ShotStore, start: int, n: int, height_px: int = 72, per_row: int = 0, text: str = NO_PICTURES
+    store: ShotStore,
+    start: int,
+    n: int,
+    height_px: int = 72,
+    per_row: int = 0,
+    text: str = NO_PICTURES,
+    edit: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Shots start .. start + n - 1 as one picture, one keyframe each (the middle one where a shot has
     several).
@@ -26,6 +33,7 @@ def filmstrip(
         height_px: height of one keyframe.
         per_row: shots in a row; 0 puts all into one row.
         text: what the picture says for a film without pixels.
+        edit: what is done to the keyframes uint8 [n, h, w, c] before they are drawn, `blurred` for instance.
 
     Returns:
         uint8 [H, W, 3]; W and H depend only on n, per_row, height_px and the proportions.
@@ -41,7 +49,8 @@ def filmstrip(
     if not store.has_pixels:
         return placeholder(shape[0], shape[1], text)
     strip = np.full(shape, 255, np.uint8)
-    for i, frame in enumerate(middle_frames(store.scene(start, n))):
+    frames = middle_frames(store.scene(start, n))
+    for i, frame in enumerate(frames if edit is None else edit(frames)):
         top, left = i // across * (height_px + GAP), i % across * (width_px + GAP)
         strip[top : top + height_px, left : left + width_px] = resize(frame, height_px, width_px)
     return strip

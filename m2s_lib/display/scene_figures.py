@@ -23,10 +23,10 @@ from m2s_lib.display.style import (
 from m2s_lib.errors import M2SError
 from m2s_lib.films.shot_store import ShotStore
 
-_MARGIN, _LINE = 0.1, 0.19  # inches: edge of the page, one line of 9 pt text
+MARGIN, LINE = 0.1, 0.19  # inches: edge of the page, one line of 9 pt text
 _MIDDLE = 0.75  # inches for arrow, rank and score
-_TALLEST = 0.8  # inches of one keyframe at most
-_FRAME_PX = 120  # pixels of a keyframe's height: sharp at 200 dpi
+TALLEST = 0.8  # inches of one keyframe at most
+FRAME_PX = 120  # pixels of a keyframe's height: sharp at 200 dpi
 
 
 @styled
@@ -54,13 +54,13 @@ def scene_pairs_figure(
         raise M2SError("there is no scene pair to draw: the table has 0 rows; mine scene pairs first")
     every = pd.concat(blocks.values())
     one_pair = len(every[["film_a", "film_b"]].drop_duplicates()) == 1
-    column = (WIDTH - 2 * _MARGIN - _MIDDLE) / 2
+    column = (WIDTH - 2 * MARGIN - _MIDDLE) / 2
     drawn = {name: [_pair_strips(row, stores) for row in t.itertuples()] for name, t in blocks.items()}
-    caption = _LINE * (1 if one_pair else 2)
-    heights = {name: [max(_fits(s, column) for s in pair) for pair in pairs] for name, pairs in drawn.items()}
+    caption = LINE * (1 if one_pair else 2)
+    heights = {name: [max(fits(s, column) for s in pair) for pair in pairs] for name, pairs in drawn.items()}
     total = sum(sum(h) + len(h) * (caption + 0.12) + (0.32 if name else 0) for name, h in heights.items())
-    fig = new_figure(WIDTH, total + 2 * _MARGIN + (0.3 if one_pair else 0))
-    lefts, top = (_MARGIN, WIDTH - _MARGIN - column), _MARGIN
+    fig = new_figure(WIDTH, total + 2 * MARGIN + (0.3 if one_pair else 0))
+    lefts, top = (MARGIN, WIDTH - MARGIN - column), MARGIN
     if one_pair:
         for left, film in zip(lefts, every.iloc[0][["film_a", "film_b"]], strict=True):
             words = f"scenes from {titles.get(film, film)}"
@@ -90,16 +90,16 @@ def scene_pairs_figure(
 def _pair_strips(row, stores: Mapping[str, ShotStore]) -> list[np.ndarray]:
     n = int(row.n_shots)
     ends = ((row.film_a, row.shot_a), (row.film_b, row.shot_b))
-    return [_strip(_store(stores, film), int(shot), n) for film, shot in ends]
+    return [_strip(store_of(stores, film), int(shot), n) for film, shot in ends]
 
 
 def _strip(store: ShotStore, shot: int, n: int) -> np.ndarray:
     """A filmstrip of at most six shots in a row, rows about equally long: 9 shots are 5 and 4."""
     rows = math.ceil(n / 6) if store.has_pixels else 1  # a film without pictures does not need the room
-    return filmstrip(store, shot, n, _FRAME_PX, math.ceil(n / rows))
+    return filmstrip(store, shot, n, FRAME_PX, math.ceil(n / rows))
 
 
-def _store(stores: Mapping[str, ShotStore], film: str) -> ShotStore:
+def store_of(stores: Mapping[str, ShotStore], film: str) -> ShotStore:
     try:
         return stores[film]
     except KeyError as error:
@@ -108,10 +108,10 @@ def _store(stores: Mapping[str, ShotStore], film: str) -> ShotStore:
         ) from error
 
 
-def _fits(strip: np.ndarray, width: float) -> float:
-    """Height in inches of a strip that may be `width` inches wide and its keyframes `_TALLEST` high."""
-    down = max(1, round(strip.shape[0] / _FRAME_PX))
-    return min(width * strip.shape[0] / strip.shape[1], down * _TALLEST)
+def fits(strip: np.ndarray, width: float, tallest: float = TALLEST) -> float:
+    """Height in inches of a strip that may be `width` inches wide and its keyframes `tallest` high."""
+    down = max(1, round(strip.shape[0] / FRAME_PX))
+    return min(width * strip.shape[0] / strip.shape[1], down * tallest)
 
 
 def _draw_pair(fig, row, strips, across, down, stores, titles) -> None:
@@ -126,7 +126,7 @@ def _draw_pair(fig, row, strips, across, down, stores, titles) -> None:
             fig, left + column / 2, top + height + 0.03, where, column, 8, ha="center", va="top", color=GREY
         )
         if titles:
-            below = top + height + 0.03 + _LINE
+            below = top + height + 0.03 + LINE
             text_at(fig, left + column / 2, below, titles.get(film, film), column, 8, ha="center", va="top")
     axes = axes_at(fig, lefts[0] + column, top, _MIDDLE, height)
     axes.set(xlim=(0, 1), ylim=(0, 1))
@@ -175,14 +175,14 @@ def retrieval_figure(
     label = str(query.get("label", "") or query_label)
     scenes = [(query["film_id"], int(query["shot"]), int(query["n_shots"]))]
     scenes += [(r.film_id, int(r.shot), int(r.n_shots)) for r in results.itertuples()]
-    notes, width = 2.6, WIDTH - 2 * _MARGIN
+    notes, width = 2.6, WIDTH - 2 * MARGIN
     column = width - notes - 0.15
-    strips = [_strip(_store(stores, film), shot, n) for film, shot, n in scenes]
-    heights = [max(_fits(s, column), 4 * _LINE) for s in strips]
-    fig = new_figure(WIDTH, sum(heights) + 0.14 * len(strips) + 0.25 + 2 * _MARGIN)
-    top, right = _MARGIN, 0
+    strips = [_strip(store_of(stores, film), shot, n) for film, shot, n in scenes]
+    heights = [max(fits(s, column), 4 * LINE) for s in strips]
+    fig = new_figure(WIDTH, sum(heights) + 0.14 * len(strips) + 0.25 + 2 * MARGIN)
+    top, right = MARGIN, 0
     for i, ((film, shot, n), strip, height) in enumerate(zip(scenes, strips, heights, strict=True)):
-        axes = picture_at(fig, strip, _MARGIN, top, column, height, f"{film} {shot}")
+        axes = picture_at(fig, strip, MARGIN, top, column, height, f"{film} {shot}")
         axes.set_anchor("NW")
         row = None if i == 0 else results.iloc[i - 1]
         given = label if row is None else str(row.get("label", "") or "")
@@ -193,10 +193,10 @@ def retrieval_figure(
             titles.get(film, film),
             timecode_range(stores[film], shot, n),
         ]
-        _notes(fig, _MARGIN + column + 0.15, top, notes, words, given, same)
+        _notes(fig, MARGIN + column + 0.15, top, notes, words, given, same)
         top += height + 0.14
         if i == 0:
-            line = axes_at(fig, _MARGIN, top, width, 0.01)
+            line = axes_at(fig, MARGIN, top, width, 0.01)
             line.set_axis_off()
             line.axhline(0, color=GREY, linewidth=0.8)
             top += 0.25 - 0.14
@@ -216,7 +216,7 @@ def _notes(
     """Up to four lines beside a strip: rank and distance, film, time, label with a tick or a cross."""
     for line, word in enumerate(words):
         weight, colour = ("bold" if line == 0 else "normal"), (GREY if line == 2 else "black")
-        text_at(fig, left, top + line * _LINE, word, width, va="top", weight=weight, color=colour)
+        text_at(fig, left, top + line * LINE, word, width, va="top", weight=weight, color=colour)
     if label:
         mark, colour = ("", "black") if same is None else ("✓ ", RIGHT) if same else ("✗ ", WRONG)
-        text_at(fig, left, top + 3 * _LINE, mark + label, width, va="top", weight="bold", color=colour)
+        text_at(fig, left, top + 3 * LINE, mark + label, width, va="top", weight="bold", color=colour)

@@ -82,6 +82,9 @@ def styled(draw: Callable) -> Callable:
     return inside
 
 
+_LARGE = 250_000  # bytes of a PNG above which a notebook holds a JPEG instead
+
+
 class NotebookFigure(Figure):
     """A Figure that a notebook shows as a sharp picture with its description as alt text, pyplot or not.
 
@@ -92,12 +95,18 @@ class NotebookFigure(Figure):
     m2s_alt = ""
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        with use_style(), io.BytesIO() as file:
-            self.savefig(file, format="png")
-            png = base64.b64encode(file.getvalue()).decode()
+        kind, data = "image/png", self._drawn("png")
+        if len(data) > _LARGE:  # filmstrips: photographs, which PNG holds at ten times JPEG's size
+            kind, data = "image/jpeg", self._drawn("jpeg", dpi=150, pil_kwargs={"quality": 80})
         width, height = (round(100 * inches) for inches in self.get_size_inches())
         about = {"width": width, "height": height, "alt": self.m2s_alt}
-        return {"image/png": png, "text/plain": self.m2s_alt or repr(self)}, {"image/png": about}
+        shown = {kind: base64.b64encode(data).decode(), "text/plain": self.m2s_alt or repr(self)}
+        return shown, {kind: about}
+
+    def _drawn(self, kind: str, **options) -> bytes:
+        with use_style(), io.BytesIO() as file:
+            self.savefig(file, format=kind, **options)
+            return file.getvalue()
 
 
 def new_figure(width: float, height: float) -> NotebookFigure:

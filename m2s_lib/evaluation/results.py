@@ -1,12 +1,15 @@
 """The two tables that every evaluation writes: results.parquet and predictions.parquet."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from m2s_lib.evaluation.metrics import Measured
+from m2s_lib.files import write_parquet
 
 RESULT_COLUMNS = (
     "benchmark",
@@ -59,6 +62,27 @@ def result_table(rows: Sequence[dict]) -> pd.DataFrame:
     floats = dict.fromkeys(("value", "ci_low", "ci_high"), float)
     ints = dict.fromkeys(("n", "n_found", "n_listed", "seed"), np.int64)
     return table.astype(floats | ints)
+
+
+def empty_results(results: pd.DataFrame | None = None) -> Evaluation:
+    """An evaluation without a row, or of result rows that have no predictions."""
+    predictions = pd.DataFrame({c: pd.Series(dtype=object) for c in PREDICTION_COLUMNS})
+    return Evaluation(result_table([]) if results is None else results, predictions, pd.DataFrame())
+
+
+def joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """Several evaluations as one."""
+    tables = {}
+    for field in ("results", "predictions", "probes"):
+        some = [getattr(p, field) for p in parts if len(getattr(p, field))]
+        tables[field] = pd.concat(some, ignore_index=True) if some else getattr(parts[0], field)
+    return Evaluation(**tables)
+
+
+def write_evaluation(folder: str | os.PathLike, evaluation: Evaluation) -> None:
+    """Write results.parquet, predictions.parquet and probes.parquet of a stage."""
+    for field in ("results", "predictions", "probes"):
+        write_parquet(getattr(evaluation, field), Path(folder) / f"{field}.parquet")
 
 
 def prediction_table(

@@ -99,6 +99,22 @@ def shot_vectors(
     return out
 
 
+def shot_sequences(
+    encoder: Encoder, scenes: pd.DataFrame, stores: Mapping[str, object], sources: Sources
+) -> dict[str, np.ndarray]:
+    """Features of the shots of scenes, in their order: item -> float32 [its shots, d], for heads that read
+    sequences. Scenes of one item follow each other; scenes of films without a store are left out."""
+    there = scenes[scenes["film_id"].isin(set(stores))]
+    shots = there.loc[there.index.repeat(there["n_shots"])].reset_index(drop=True)
+    if shots.empty:
+        return {}
+    within = shots.groupby(["item", "shot"], sort=False).cumcount()
+    table = shots.assign(shot=shots["shot"] + within, n_shots=1)
+    values = embed_scenes(encoder, stores, table, 9 * sources.batch, sources.device)
+    rows = pd.Series(np.arange(len(table))).groupby(table["item"].to_numpy(object), sort=False).agg(list)
+    return {str(item): values[index] for item, index in rows.items()}
+
+
 def shot_item(film_id: str, shot: int) -> str:
     """The id of a shot in files of features and predictions."""
     return f"{film_id}:{shot:04d}"

@@ -42,6 +42,7 @@ class ScanConfig:
     jpeg_quality: int = (
         0  # 0 stores raw pixels, 1..95 JPEG: a tenth of the disk, but reading a scene means decoding
     )
+    equal_parts: int = 0  # above 0: no cut detection, the file is cut into so many parts of equal length
 
     def __post_init__(self):
         rules = [
@@ -54,6 +55,7 @@ class ScanConfig:
             (self.buffer_mb >= 1, "buffer_mb", "1 MiB or more"),
             (self.reader in ("pyav", "decord"), "reader", "'pyav' or 'decord'"),
             (_whole(self.jpeg_quality) and 0 <= self.jpeg_quality <= 95, "jpeg_quality", "0 (raw) or 1..95"),
+            (_whole(self.equal_parts) and 0 <= self.equal_parts <= 4096, "equal_parts", "0 (off) or 1..4096"),
         ]
         for good, field, expected in rules:
             if not good:
@@ -105,6 +107,8 @@ def scan_film(
     config = config or ScanConfig()
     frames = open_frames(path, config.frame_size, config.reader)
     try:
+        if boundaries is None and config.equal_parts:
+            boundaries = equal_parts(len(frames.index()) - 1, config.equal_parts)
         if boundaries is None:
             shots, keyframes = _scan_whole(frames, config)
         else:
@@ -137,6 +141,17 @@ def keyframe_positions(start: int, end: int, k: int) -> list[int]:
     """
     length = end - start + 1
     return [start + (2 * i + 1) * length // (2 * k) for i in range(k)]
+
+
+def equal_parts(n_frames: int, parts: int) -> pd.DataFrame:
+    """A boundary table of `parts` parts of equal length, to a frame; of n_frames parts where there are fewer.
+
+    >>> equal_parts(7, 3).values.tolist(), equal_parts(2, 3).values.tolist()
+    ([[0, 1], [2, 3], [4, 6]], [[0, 0], [1, 1]])
+    """
+    parts = min(parts, n_frames)
+    edges = np.arange(parts + 1, dtype=np.int64) * n_frames // max(parts, 1)
+    return pd.DataFrame({"start_frame": edges[:-1], "end_frame": edges[1:] - 1})
 
 
 def _scan_whole(frames, config: ScanConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from m2s_lib.errors import M2SError
-from m2s_lib.films.synthetic import ALTERNATION, THEMES, WorldConfig, plan_world, watch_log
+from m2s_lib.films.synthetic import (
+    ALTERNATION,
+    SPEAKING,
+    SPEAKS_AS_THEME,
+    THEME_SPEAKING,
+    THEMES,
+    WorldConfig,
+    plan_world,
+    watch_log,
+)
 
 from .worlds import TINY
 
@@ -94,6 +103,14 @@ def test_films_watched_by_the_same_people_share_themes_more_often_than_films_do(
     found = np.take_along_axis(shared, nearest, axis=1).mean()
     chance = shared[~np.eye(len(shared), dtype=bool)].mean()
     assert found > chance + 0.2, (found, chance)
+
+
+def test_speaking_follows_the_theme_and_place_does_not(world):
+    scenes = [scene for film in world.films for scene in film.scenes]
+    as_theme = np.mean([s.speaking == THEME_SPEAKING[s.theme] for s in scenes])
+    assert as_theme == pytest.approx(SPEAKS_AS_THEME + (1 - SPEAKS_AS_THEME) / len(SPEAKING), abs=0.05)
+    commonest = [Counter(s.place for s in scenes if s.theme == t).most_common(1)[0][1] for t in range(12)]
+    assert sum(commonest) / len(scenes) < 0.35  # six places: a sixth each but for chance
 
 
 def test_every_theme_is_told_somewhere(world):
