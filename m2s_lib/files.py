@@ -96,6 +96,17 @@ def read_json(path: str | os.PathLike) -> dict:
         raise M2SError(f"{path} is not JSON ({error}): delete it and run its stage again") from error
 
 
+def read_lines(path: str | os.PathLike, expected: str) -> list[str]:
+    """Lines of a UTF-8 text file, without a byte order mark; M2SError says what was `expected` when it cannot
+    be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise M2SError(f"{path} cannot be read ({error.strerror}): {expected}") from error
+    except UnicodeDecodeError as error:
+        raise M2SError(f"{path} is not UTF-8 text ({error}): give the original file") from error
+
+
 def write_parquet(table: pd.DataFrame, path: str | os.PathLike) -> None:
     """Write a table as parquet, atomically."""
     with atomic_path(path) as temporary:

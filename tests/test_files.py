@@ -177,6 +177,17 @@ def test_large_files_count_by_size_head_and_tail(tmp_path, monkeypatch):
     assert len(seen) == 6
 
 
+def test_lines_of_a_text_file(tmp_path):
+    path = tmp_path / "ids.txt"
+    path.write_bytes(b"\xef\xbb\xbftt1\r\nAm\xc3\xa9lie\n")
+    assert files.read_lines(path, "a list of ids") == ["tt1", "Amélie"]
+    path.write_bytes(b"Am\xe9lie\n")
+    with pytest.raises(M2SError, match=r"ids.txt is not UTF-8 text \(.*\): give the original file"):
+        files.read_lines(path, "a list of ids")
+    with pytest.raises(M2SError, match=r"other.txt cannot be read \(No such file.*\): a list of ids"):
+        files.read_lines(tmp_path / "other.txt", "a list of ids")
+
+
 @given(st.text())
 def test_a_safe_name_never_leaves_its_folder(name):
     folder = Path("/run/shots")

@@ -24,14 +24,17 @@ def predictions_figure(
     stores: Mapping[str, ShotStore],
     what: str = "",
     edit: Edit | None = None,
+    names: Sequence[str] = ("predicted", "also"),
 ):
     """One clip below another with its label and what was predicted, right or wrong marked by a sign.
 
     Args:
-        rows: film_id (key of `stores`), shot, n_shots, label, prediction, and optionally score (0..1) and
-            title (in the place of film_id); drawn in order.
+        rows: film_id (key of `stores`), shot, n_shots, label, prediction, and optionally score (0..1), title
+            (in the place of film_id), and other_prediction and other_score of a second encoder ('' where it
+            said nothing); drawn in order.
         what: heading, such as "place".
         edit: done to the keyframes before they are drawn, see `filmstrip`.
+        names: what stands before the first and the second prediction, such as encoders' names.
 
     Returns:
         Figure, 9 inches wide.
@@ -40,32 +43,42 @@ def predictions_figure(
         raise M2SError("there is no prediction to draw: the table has 0 rows")
     column = WIDTH - 2 * MARGIN - _NOTES - 0.15
     strips = [_strip(stores, r, edit) for r in rows.to_dict("records")]
-    heights = [max(fits(s, column), 3 * LINE) for s in strips]
+    said = [_said(r, names) for r in rows.to_dict("records")]
+    heights = [max(fits(s, column), (2 + len(n)) * LINE) for s, n in zip(strips, said, strict=True)]
     head = 0.3 if what else 0
     fig = new_figure(WIDTH, sum(heights) + _GAP * (len(strips) - 1) + head + 2 * MARGIN)
     if what:
         text_at(fig, MARGIN, MARGIN, what, WIDTH - 2 * MARGIN, va="top", weight="bold")
-    top, right = MARGIN + head, 0
-    for row, strip, height in zip(rows.to_dict("records"), strips, heights, strict=True):
+    top, left, right = MARGIN + head, MARGIN + column + 0.15, 0
+    for row, strip, notes, height in zip(rows.to_dict("records"), strips, said, heights, strict=True):
         axes = picture_at(fig, strip, MARGIN, top, column, height, f"{row['film_id']} {row['label']}")
         axes.set_anchor("NW")
-        same = str(row["label"]) == str(row["prediction"])
-        right += same
-        left = MARGIN + column + 0.15
+        right += notes[0][1]
         text_at(fig, left, top, f"label: {row['label']}", _NOTES, va="top")
-        said = f"{'✓' if same else '✗'} predicted: {row['prediction']}"
-        score = row.get("score", np.nan)
-        said += f" ({score:.2f})" if np.isfinite(score) else ""
-        colour = RIGHT if same else WRONG
-        text_at(fig, left, top + LINE, said, _NOTES, va="top", weight="bold", color=colour)
-        title = str(row.get("title", row["film_id"]))
-        text_at(fig, left, top + 2 * LINE, title, _NOTES, va="top", color=GREY)
+        for line, (words, same) in enumerate(notes, start=1):
+            colour = RIGHT if same else WRONG
+            text_at(fig, left, top + line * LINE, words, _NOTES, va="top", weight="bold", color=colour)
+        title, below = str(row.get("title", row["film_id"])), top + (1 + len(notes)) * LINE
+        text_at(fig, left, below, title, _NOTES, va="top", color=GREY)
         top += height + _GAP
     fig.m2s_alt = (
         f"{len(rows)} clips as filmstrips{', ' + what if what else ''}, each with its label and the "
         f"prediction; {right} of {len(rows)} are right."
     )
     return fig
+
+
+def _said(row: Mapping, names: Sequence[str]) -> list[tuple[str, bool]]:
+    """One line for each prediction, and whether it is right."""
+    lines = []
+    for prefix, name in zip(("", "other_"), names, strict=False):
+        prediction = str(row.get(f"{prefix}prediction", ""))
+        if prefix and not prediction:
+            continue
+        same, score = str(row["label"]) == prediction, row.get(f"{prefix}score", np.nan)
+        told = f" ({score:.2f})" if np.isfinite(score) else ""
+        lines.append((f"{'✓' if same else '✗'} {name}: {prediction}{told}", same))
+    return lines
 
 
 @styled

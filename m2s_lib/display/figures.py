@@ -1,6 +1,7 @@
 """Every figure of the suite. Each function returns a matplotlib Figure, shows and saves nothing, and leaves a
 short description in `fig.m2s_alt` (`alt_text(fig)`)."""
 
+from m2s_lib.display.boundary_figures import boundaries_figure
 from m2s_lib.display.clip_figures import found_by_figure, predictions_figure
 from m2s_lib.display.plot_figures import figure2, loss_curves, precision_bars, roc_figure, similarity_heatmap
 from m2s_lib.display.scene_figures import retrieval_figure, scene_pairs_figure
@@ -8,6 +9,7 @@ from m2s_lib.display.shot_figures import keyframe_sheet, shot_timeline
 
 __all__ = [
     "alt_text",
+    "boundaries_figure",
     "figure2",
     "found_by_figure",
     "keyframe_sheet",

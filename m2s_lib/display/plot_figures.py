@@ -29,14 +29,14 @@ def similarity_heatmap(B: np.ndarray, picks: pd.DataFrame | None, titles: Sequen
         titles: of film 1 and film 2.
         n_numbered: ranks that are written beside their mark.
     """
-    cells, step = _largest_of(_matrix(B, "B"))
+    cells, step = largest_of(_matrix(B, "B"))
     u, v = B.shape
     fig = new_figure(6.4, min(max(6.0 * u / v, 2.6), 7.5))
     axes = fig.add_subplot()
     image = axes.imshow(cells, extent=(-0.5, v - 0.5, u - 0.5, -0.5), aspect="auto", interpolation="nearest")
     marked = 0 if picks is None else len(picks)
     if marked:
-        _mark(axes, picks, n_numbered)
+        mark_pairs(axes, picks, n_numbered)
     axes.set_ylabel(safe_text(f"first shot of scene, {titles[0]}", 48))
     axes.set_xlabel(safe_text(f"first shot of scene, {titles[1]}", 60))
     note = f"\n(each point drawn is the largest of {step} x {step} cells)" if step > 1 else ""
@@ -66,7 +66,7 @@ def figure2(A: np.ndarray, B: np.ndarray, V: np.ndarray):
     names = ("A: every shot with every shot", "B: scenes (average pooling)", "V: best of them (max pooling)")
     for i, (name, matrix) in enumerate(zip(names, (A, B, V), strict=True)):
         axes = fig.add_subplot(1, 3, i + 1)
-        cells, _ = _largest_of(_matrix(matrix, name[0]))
+        cells, _ = largest_of(_matrix(matrix, name[0]))
         u, v = np.shape(matrix)
         image = axes.imshow(cells, extent=(-0.5, v - 0.5, u - 0.5, -0.5), interpolation="nearest")
         axes.set_title(f"{name}\n{u:,} x {v:,}", loc="left", size=8.5)
@@ -225,7 +225,7 @@ def _matrix(values: np.ndarray, name: str) -> np.ndarray:
     return values
 
 
-def _largest_of(matrix: np.ndarray) -> tuple[np.ndarray, int]:
+def largest_of(matrix: np.ndarray) -> tuple[np.ndarray, int]:
     """Maximum over step x step blocks, so that peaks stay visible; step is 1 up to 1000 x 1000 cells."""
     step = math.ceil(max(matrix.shape) / _LARGEST)
     if step == 1:
@@ -234,7 +234,7 @@ def _largest_of(matrix: np.ndarray) -> tuple[np.ndarray, int]:
     return np.maximum.reduceat(rows, np.arange(0, matrix.shape[1], step), axis=1), step  # [u', v']
 
 
-def _mark(axes, picks: pd.DataFrame, n_numbered: int) -> None:
+def mark_pairs(axes, picks: pd.DataFrame, n_numbered: int) -> None:
     """Rings around the selected scene pairs, the best ones numbered, readable on dark and bright cells."""
     from matplotlib.patheffects import withStroke
 

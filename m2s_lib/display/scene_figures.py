@@ -90,10 +90,10 @@ def scene_pairs_figure(
 def _pair_strips(row, stores: Mapping[str, ShotStore]) -> list[np.ndarray]:
     n = int(row.n_shots)
     ends = ((row.film_a, row.shot_a), (row.film_b, row.shot_b))
-    return [_strip(store_of(stores, film), int(shot), n) for film, shot in ends]
+    return [scene_strip(store_of(stores, film), int(shot), n) for film, shot in ends]
 
 
-def _strip(store: ShotStore, shot: int, n: int) -> np.ndarray:
+def scene_strip(store: ShotStore, shot: int, n: int) -> np.ndarray:
     """A filmstrip of at most six shots in a row, rows about equally long: 9 shots are 5 and 4."""
     rows = math.ceil(n / 6) if store.has_pixels else 1  # a film without pictures does not need the room
     return filmstrip(store, shot, n, FRAME_PX, math.ceil(n / rows))
@@ -177,7 +177,7 @@ def retrieval_figure(
     scenes += [(r.film_id, int(r.shot), int(r.n_shots)) for r in results.itertuples()]
     notes, width = 2.6, WIDTH - 2 * MARGIN
     column = width - notes - 0.15
-    strips = [_strip(store_of(stores, film), shot, n) for film, shot, n in scenes]
+    strips = [scene_strip(store_of(stores, film), shot, n) for film, shot, n in scenes]
     heights = [max(fits(s, column), 4 * LINE) for s in strips]
     fig = new_figure(WIDTH, sum(heights) + 0.14 * len(strips) + 0.25 + 2 * MARGIN)
     top, right = MARGIN, 0

@@ -6,6 +6,7 @@ import functools
 import html
 import io
 import math
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 
@@ -95,6 +96,7 @@ class NotebookFigure(Figure):
     m2s_alt = ""
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        _no_second_picture()
         kind, data = "image/png", self._drawn("png")
         if len(data) > _LARGE:  # filmstrips: photographs, which PNG holds at ten times JPEG's size
             kind, data = "image/jpeg", self._drawn("jpeg", dpi=150, pil_kwargs={"quality": 80})
@@ -107,6 +109,18 @@ class NotebookFigure(Figure):
         with use_style(), io.BytesIO() as file:
             self.savefig(file, format=kind, **options)
             return file.getvalue()
+
+
+def _no_second_picture() -> None:
+    """With pyplot about, IPython adds a PNG of its own to every Figure, ten times as large: not to these."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is not None:
+        shell.display_formatter.formatters["image/png"].for_type(NotebookFigure, _nothing)
+
+
+def _nothing(figure: Figure) -> None:
+    return None
 
 
 def new_figure(width: float, height: float) -> NotebookFigure:

@@ -34,7 +34,7 @@ def read_clips(source: str | os.PathLike) -> pd.DataFrame:
     source = Path(source)
     if source.is_dir():
         ids = sorted(p.stem for p in source.iterdir() if p.suffix.lower() in VIDEO_ENDINGS)
-        table = pd.DataFrame({"item": ids, "film_id": ids, "start_s": np.nan, "end_s": np.nan})
+        table = whole_clips(ids)
         if not ids:
             raise M2SError(
                 f"{source} holds no video file ({', '.join(VIDEO_ENDINGS)}): give the clips' folder"
@@ -45,6 +45,12 @@ def read_clips(source: str | os.PathLike) -> pd.DataFrame:
     if len(twice):
         raise M2SError(f"{source}: {len(twice)} clips are there more than once, the first is {twice.iloc[0]}")
     return table.sort_values("item", ignore_index=True)
+
+
+def whole_clips(items: Iterable[str]) -> pd.DataFrame:
+    """Clips that are stores of their own (`clip_stores`) as `clip_scenes` takes them, in order."""
+    items = list(items)
+    return pd.DataFrame({"item": items, "film_id": items, "start_s": np.nan, "end_s": np.nan})
 
 
 def clip_scenes(
@@ -212,18 +218,31 @@ def _clip_table(path: Path) -> pd.DataFrame:
             f"{path} has the columns {list(table.columns)}: a table of clips needs item (or one of "
             f"{_ID_COLUMNS[1:]}) and film_id, separated by commas"
         )
-    times = {c: pd.to_numeric(table.get(c, pd.Series(dtype=str)).replace("", "nan"), errors="coerce") for c in
-             ("start_s", "end_s")}  # fmt: skip
-    for column, values in times.items():
-        wrong = values.isna() & ~table[column].isin(["", "nan"]) if column in table.columns else []
-        if any(wrong):
-            row = table[wrong].iloc[0]
-            raise M2SError(f"{path}: {column} of clip {row[name]} is {row[column]!r}, expected seconds")
-    found = pd.DataFrame({"item": table[name], "film_id": table["film_id"], **times})
-    backwards = found["end_s"] <= found["start_s"]
+    times = clip_times(table, table[name], path)
+    return pd.DataFrame({"item": table[name], "film_id": table["film_id"]}).join(times)
+
+
+def clip_times(table: pd.DataFrame, names: pd.Series, source: str | os.PathLike) -> pd.DataFrame:
+    """start_s and end_s of clips in float seconds, nan where a clip is a whole file.
+
+    Args:
+        table: with the columns start_s and end_s, as text or numbers, or without.
+        names: of the clips, and `source` of the table, in messages.
+    """
+    times = pd.DataFrame(index=table.index)
+    for column in ("start_s", "end_s"):
+        given = table.get(column, pd.Series("", index=table.index)).astype(str).str.strip()
+        times[column] = pd.to_numeric(given, errors="coerce").astype(float)
+        wrong = times[column].isna() & ~given.isin(["", "nan"])
+        if wrong.any():
+            raise M2SError(
+                f"{source}: {column} of clip {names[wrong].iloc[0]} is {given[wrong].iloc[0]!r}, expected "
+                "seconds"
+            )
+    backwards = times["end_s"] <= times["start_s"]
     if backwards.any():
-        row = found[backwards].iloc[0]
+        start, end = times[backwards].iloc[0]
         raise M2SError(
-            f"{path}: clip {row['item']} ends at {row['end_s']:g} s, before its start {row['start_s']:g} s"
+            f"{source}: clip {names[backwards].iloc[0]} ends at {end:g} s, before its start {start:g} s"
         )
-    return found
+    return times

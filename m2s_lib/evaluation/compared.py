@@ -1,4 +1,8 @@
-"""The encoders that 05, 06 and 07 compare: ours, what it learned from, and the comparators of the paper."""
+"""The encoders that 05, 06 and 07 compare: ours, what it learned from, and the comparators of the paper.
+
+What 04 names and trained, where weights and features lie, and what to do without them is the same for the
+three notebooks: `run_encoders` says it once.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +17,7 @@ from m2s_lib.evaluation.encoders import Encoder, OurSceneEncoder, ShotMeanEncode
 from m2s_lib.evaluation.scene_vectors import Sources
 from m2s_lib.evaluation.trained_comparators import train_comparator
 from m2s_lib.evaluation.weight_files import Missing
+from m2s_lib.method.device import pick_device
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
 from m2s_lib.method.training import ContrastiveConfig
 
@@ -59,6 +64,36 @@ def compared_encoders(
         encoders.append(ShotMeanEncoder(shot_encoder, SHOT_MEAN))
     sources = Sources(weights_dir, features_dir, trained_dir, shape, online=hub, device=device)
     return [*encoders, *compared], sources
+
+
+def run_encoders(stage) -> tuple[list[str | Encoder], Sources]:
+    """`compared_encoders` for a run: what its stages 01, 02 and 04 recorded and wrote.
+
+    Args:
+        stage: an open stage (`m2s_lib.runs.open_stage`) after 04; what is read becomes its input.
+    """
+    fourth = stage.earlier("04")
+    asked = fourth.parameters
+    first = stage.earlier("01")
+    shot_encoder = first.folder / "shot_encoder.safetensors"
+    trained = fourth.metrics["trained"]
+    return compared_encoders(
+        compared=asked.compared,
+        source=stage.earlier("02").metrics["source"],
+        scene_encoder=stage.input(f"{fourth.stage}/scene_encoder.safetensors") if trained else None,
+        shot_encoder=stage.input(shot_encoder) if shot_encoder.is_file() else None,
+        trained_dir=stage.input(f"{fourth.stage}/comparators") if fourth.metrics["comparators"] else "",
+        weights_dir=stage.given(asked.weights_dir),
+        features_dir=stage.given(asked.features_dir),
+        hub=asked.hub,
+        device=pick_device(first.parameters.device),
+    )
+
+
+def shown_encoder(encoders: Sequence[str | Encoder]) -> str:
+    """Whose predictions the figures show: ours, else the first that there is."""
+    names = [one if isinstance(one, str) else one.name for one in encoders]
+    return next((n for n in names if n.startswith("ours")), names[0] if names else "")
 
 
 def train_compared(

@@ -19,10 +19,12 @@ import pandas as pd
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.metrics import UNMEASURED, Measured, mse, top1
 from m2s_lib.evaluation.probes import ProbeConfig
+from m2s_lib.files import read_lines
 
 SPLITS = ("train", "val", "test")
 LIKE_MEAN, VIEW_LOG_MEAN = 9.138220535629456, 11.76425435683139  # shifts of LVU's code; kept, see FORMATS
 _CLASS_HEAD = ("class_id", "class_name", "youtube_id", "imdb_id")
+_EXPECTED = "LVU's folder has <task>/train.csv, val.csv, test.csv"
 _log = logging.getLogger(__name__)
 
 
@@ -201,7 +203,7 @@ def _read_task(root: Path, name: str, durations: dict[str, float]) -> LvuTask:
 
 def _read_split(path: Path, kind: TaskKind) -> pd.DataFrame:
     """Columns line, youtube_id, imdb_id, label, class_id, target."""
-    lines = _lines(path)
+    lines = read_lines(path, _EXPECTED)
     head = " ".join(kind.columns)
     if not lines or lines[0].strip() != head:
         told = (
@@ -279,7 +281,7 @@ def _durations(path: Path) -> dict[str, float]:
     if not path.is_file():
         _log.warning("%s is missing: durations are unknown", path)
         return {}
-    lines = _lines(path)
+    lines = read_lines(path, _EXPECTED)
     if not lines or lines[0].strip() != "videoid,duration":
         raise M2SError(
             f"{path}: the first line is {lines[0] if lines else ''!r}, expected 'videoid,duration'"
@@ -292,14 +294,3 @@ def _durations(path: Path) -> dict[str, float]:
         if line:
             found[video] = float(seconds)
     return found
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise M2SError(
-            f"{path} cannot be read ({error.strerror}): LVU's folder has <task>/train.csv, val.csv, test.csv"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise M2SError(f"{path} is not UTF-8 text ({error}): give the original file") from error

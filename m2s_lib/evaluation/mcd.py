@@ -1,81 +1,78 @@
-"""Moderation: clips of one class out of four, or the user's own (section 4.4, supp. 1.4, 2.4).
+"""Moderation: tables of clips of one class out of four, or the user's own (section 4.4a), split by film.
 
 The paper's Mature Content Dataset (44,581 clips of 18,330 films) is not public; this reads any table of
-labelled clips. AP of each class and their average are the paper's metric; thresholds are added.
+labelled clips: files of their own, or stretches of films.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
-import torch
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.clips import VIDEO_ENDINGS, ItemSequences, ItemVectors, mean_by_owner
-from m2s_lib.evaluation.metrics import UNMEASURED, Measured, average_precisions, threshold_table
-from m2s_lib.evaluation.probe_search import best_setting, probe_rows, search_configs
-from m2s_lib.evaluation.probes import ProbeConfig, ProbeData, train_probe_sets
-from m2s_lib.evaluation.results import Evaluation, prediction_table, result_row, result_table
+from m2s_lib.evaluation.clips import VIDEO_ENDINGS, clip_times
 
 BENCHMARK = "MCD"
-TASK = "moderation"  # of the predictions; the result rows name the class
 CLASSES = ("none", "sex", "violence", "drug-use")
 BACKGROUND = "none"  # the paper's averages are over the three activities
-AVERAGE = "average"
 SPLITS = ("train", "val", "test")
 FRACTIONS = (0.7, 0.1, 0.2)  # section 4.4a
+FRAMES = 9  # of each clip (supp. 1.4): taken at equal distances, not one a shot; a clip has five seconds
 _ID_COLUMNS = ("item", "clip", "clip_id", "youtube_id")
-
-# The paper gives the shape (two hidden layers of 512, supp. 1.4) and neither rate nor epochs.
-CONFIG = ProbeConfig(lr=0.1, batch=256, epochs=100, dropout=0.25, choose="ap")
+_STRETCH = ("film_id", "start_s", "end_s")
 
 
-def read_mcd(source: str | os.PathLike | pd.DataFrame, classes: Sequence[str] = CLASSES, *, seed: int = 0):
+def read_mcd(
+    source: str | os.PathLike | pd.DataFrame, classes: Sequence[str] = CLASSES, *, seed: int = 0
+) -> pd.DataFrame:
     """A table of labelled clips with its split; a split by film is made where there is none.
 
     Args:
-        source: a CSV file or a table with item (or clip, clip_id), film_id, label, and optionally split.
+        source: a CSV file or a table with item (or clip, clip_id), film_id, label, and optionally split, and
+            start_s and end_s (seconds) for clips that are stretches of their film; those need no item.
         classes: the classes that a label may be.
         seed: of the split.
 
     Returns:
         item, film_id, label, class_id, split, and the source's other columns, in its order. Where the clips
-        are video files, `path` holds them and `item` their names without ending.
+        are video files, `path` holds them and `item` their names without ending (with folders where names
+        come twice). start_s and end_s are float, nan where a clip is a whole file.
 
     Raises:
-        M2SError: missing columns, an unknown class, a clip listed twice, an unknown split, or a film that the
-            table's own split has in two parts.
+        M2SError: missing columns, an unknown class, a clip listed twice, an unknown split, times that are
+            none, or a film that the table's own split has in two parts; file and line are named.
     """
-    named = "the table of clips" if isinstance(source, pd.DataFrame) else str(source)
-    table = source.copy() if isinstance(source, pd.DataFrame) else _read_csv(Path(source))
-    name = next((c for c in _ID_COLUMNS if c in table.columns), "")
-    if not name or not {"film_id", "label"} <= set(table.columns):
-        raise M2SError(
-            f"{named} has the columns {list(table.columns)}: it needs item (or clip), film_id and label, "
-            "separated by commas"
-        )
-    table = _with_items(table.rename(columns={name: "item"}).reset_index(drop=True))
-    for column in ("item", "film_id"):
+    in_file = not isinstance(source, pd.DataFrame)
+    named = str(source) if in_file else "the table of clips"
+    table = _read_csv(Path(source)) if in_file else source.reset_index(drop=True)
+    lines = table.index + 2 if in_file else table.index + 1
+    table = _with_items(table.assign(line=lines).reset_index(drop=True), named)
+    where = [f"{named}, {'line' if in_file else 'row'} {n}" for n in table.pop("line")]
+    for column in ("item", "film_id", "label"):
         table[column] = table[column].astype(str)
-        if (table[column] == "").any():
-            raise M2SError(f"{named}, row {int((table[column] == '').argmax()) + 1}: {column} is empty")
-    twice = table["item"][table["item"].duplicated()]
-    if len(twice):
+        if (i := _first(table[column] == "")) is not None:
+            raise M2SError(f"{where[i]}: {column} is empty")
+    twice, unknown = table["item"].duplicated(), ~table["label"].isin(classes)
+    if (i := _first(twice)) is not None:
         raise M2SError(
-            f"{named}: {len(twice)} rows repeat a clip, the first is {twice.iloc[0]}: keep one label a clip"
+            f"{where[i]}: clip {table['item'][i]} is listed before, one of {int(twice.sum())} rows that "
+            "repeat a clip: keep one label a clip"
         )
-    unknown = table[~table["label"].isin(classes)]
-    if len(unknown):
-        row = unknown.iloc[0]
+    if (i := _first(unknown)) is not None:
         raise M2SError(
-            f"{named}: {len(unknown)} clips have an unknown class, the first is {row['item']} with "
-            f"{row['label']!r}; the classes are {list(classes)}"
+            f"{where[i]}: clip {table['item'][i]} has the unknown class {table['label'][i]!r}, one of "
+            f"{int(unknown.sum())} such clips; the classes are {list(classes)}"
         )
     if "split" not in table.columns:
         table["split"] = split_by_film(table, seed=seed)
-    _check_split(table, named)
+    if (i := _first(~table["split"].isin(SPLITS))) is not None:
+        raise M2SError(
+            f"{where[i]}: clip {table['item'][i]} has the split {table['split'][i]!r}, expected one of "
+            f"{SPLITS}"
+        )
+    _check_films(table, named)
     return table.assign(class_id=table["label"].map({c: i for i, c in enumerate(classes)}).astype(np.int64))
 
 
@@ -113,141 +110,78 @@ def split_by_film(
     return table["film_id"].map(of_film).to_numpy()
 
 
-def split_table(table: pd.DataFrame, classes: Sequence[str] = CLASSES) -> pd.DataFrame:
-    """Clips and films of each split: split, one column a class, n_clips, n_films; 0: no example."""
-    counts = pd.crosstab(table["split"], table["label"]).reindex(
-        index=SPLITS, columns=list(classes), fill_value=0
-    )
-    films = table.groupby("split")["film_id"].nunique().reindex(SPLITS, fill_value=0)
-    return counts.assign(n_clips=counts.sum(axis=1), n_films=films).rename_axis(columns=None).reset_index()
-
-
-def evaluate_mcd(
+def split_table(
     table: pd.DataFrame,
-    embeddings: Mapping[str, np.ndarray],
-    encoder: str,
-    *,
     classes: Sequence[str] = CLASSES,
-    background: str = BACKGROUND,
-    config: ProbeConfig = CONFIG,
-    seeds: Sequence[int] = (0,),
-    search_grid: Sequence[Mapping] = (),
-    recalls: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
-    device: torch.device | str = "cpu",
-    trainer: Callable = train_probe_sets,
-    frames: int = 0,
-    benchmark: str = BENCHMARK,
-    **changes,
-) -> tuple[Evaluation, pd.DataFrame]:
-    """Train and measure one encoder on moderation.
+    found: Collection[str] | None = None,
+    short: Collection[str] = (),
+) -> pd.DataFrame:
+    """Clips and films of each split: split, n_films, n_listed, n_found, n_short, and one column a class.
 
     Args:
         table: of `read_mcd`.
-        embeddings: item to float32 [d] or [windows, d] (scores are averaged over a clip's windows).
-        encoder: its name in the tables.
-        classes: as given to `read_mcd`.
-        background: the class that the average leaves out; '' averages over all.
-        config, seeds, search_grid, trainer, frames, changes: as in `evaluate_lvu`.
-        recalls: that the threshold table is made for.
-
-    Returns:
-        The evaluation: rows "AP" of each class and of task "average", split test, intervals by a bootstrap
-        over films; a class without a clip in test is nan. And the threshold table of the first seed: class,
-        and the columns of `metrics.threshold_table`.
+        classes: as given to it; their columns count found clips, 0 means that the split has no example.
+        found: items that could be read, None for all. short: those of them with fewer frames than asked for.
     """
-    sequences = (frames,) if frames else ()
-    vectors = (ItemSequences if frames else ItemVectors)(embeddings, table["item"], encoder, *sequences)
-    parts = {s: table[(table["split"] == s) & vectors.found(table["item"])] for s in SPLITS}
-    if empty := [s for s in ("train", "val") if not len(parts[s])]:
-        raise M2SError(f"{encoder}: no clip with an embedding in {empty} of {len(table)} listed clips")
-    each = search_configs(config, seeds, search_grid, changes)
-    probes = trainer([(_items(parts, vectors, len(classes)), each)], device=device)[0]
-    chosen = best_setting(probes, len(seeds))
-    rows, tables, thresholds = [], [], pd.DataFrame()
-    for seed, probe in zip(seeds, chosen, strict=True):
-        scores = {s: _scores(parts[s], vectors, probe, len(classes)) for s in ("val", "test")}
-        rows += _rows(parts["test"], table, scores["test"], classes, background, benchmark, encoder, seed)
-        test, predicted = parts["test"], [classes[c] for c in scores["test"].argmax(1)]
-        tables.append(prediction_table(
-            benchmark, TASK, "test", encoder, seed, test["item"], test["label"], predicted, scores["test"]
-        ))  # fmt: skip
-        if seed == seeds[0]:
-            thresholds = _thresholds(parts, scores, classes, background, recalls)
-    about = pd.DataFrame(probe_rows(TASK, encoder, probes, chosen))
-    return Evaluation(result_table(rows), pd.concat(tables, ignore_index=True), about), thresholds
+    there = table if found is None else table[table["item"].isin(set(found))]
+    counts = pd.crosstab(there["split"], there["label"]).reindex(
+        index=SPLITS, columns=list(classes), fill_value=0
+    )
+    by_split = {
+        "n_films": table.groupby("split")["film_id"].nunique(),
+        "n_listed": table["split"].value_counts(),
+        "n_found": there["split"].value_counts(),
+        "n_short": there.loc[there["item"].isin(set(short)), "split"].value_counts(),
+    }
+    whole = pd.DataFrame({name: n.reindex(SPLITS, fill_value=0) for name, n in by_split.items()})
+    return whole.join(counts).rename_axis("split").rename_axis(columns=None).reset_index()
 
 
-def _items(parts: Mapping[str, pd.DataFrame], vectors: ItemVectors, outputs: int) -> ProbeData:
-    (x, owners), (x_val, val_owners) = (vectors.rows(parts[s]["item"]) for s in ("train", "val"))
-    y, y_val = (parts[s]["class_id"].to_numpy() for s in ("train", "val"))
-    groups = None if len(x_val) == len(y_val) else val_owners
-    return ProbeData(x, y[owners], x_val, y_val[val_owners], outputs, groups, TASK)
-
-
-def _scores(rows: pd.DataFrame, vectors: ItemVectors, probe, outputs: int) -> np.ndarray:
-    """Probabilities of each clip: [n, C]."""
-    if not len(rows):
-        return np.zeros((0, outputs))
-    x, owners = vectors.rows(rows["item"])
-    return mean_by_owner(probe.predict(x), owners)
-
-
-def _rows(test, table, scores, classes, background, benchmark, encoder, seed) -> list[dict]:
-    """Result rows of one seed: AP of each class, then the average without the background class."""
-    listed = table[table["split"] == "test"]
-    into = [c for c in classes if c != background]
-    films = test["film_id"].to_numpy()
-    by_class, mean = average_precisions(
-        test["class_id"].to_numpy(), scores, classes, average_over=into, groups=films, seed=seed
-    ) if len(test) else (pd.DataFrame(), UNMEASURED)  # fmt: skip
-    measured = {AVERAGE: mean} | {r["class"]: Measured(r["ap"], r["ci_low"], r["ci_high"], len(test))
-                                  for r in by_class.to_dict("records") if r["measured"]}  # fmt: skip
-    return [
-        result_row(benchmark, task, "test", encoder, "AP", measured.get(task, UNMEASURED),
-                   n_found=len(test), n_listed=len(listed), seed=seed)
-        for task in (*classes, AVERAGE)
-    ]  # fmt: skip
-
-
-def _thresholds(parts, scores, classes, background, recalls) -> pd.DataFrame:
-    """The threshold table of every class with an example in validation, but the background's."""
-    tables = []
-    for c, name in enumerate(classes):
-        labels = {s: parts[s]["class_id"].to_numpy() == c for s in ("val", "test")}
-        if name == background or not labels["val"].any():
-            continue
-        made = threshold_table(
-            labels["val"], scores["val"][:, c], labels["test"], scores["test"][:, c], recalls
+def _with_items(table: pd.DataFrame, named: str) -> pd.DataFrame:
+    """The columns item, film_id and label, path where the items are files, and times as numbers."""
+    name = next((c for c in _ID_COLUMNS if c in table.columns), "")
+    stretches = set(_STRETCH) <= set(table.columns)
+    if not (name or stretches) or not {"film_id", "label"} <= set(table.columns):
+        raise M2SError(
+            f"{named} has the columns {list(table.columns.drop('line'))}: it needs item (or clip), film_id "
+            "and label, separated by commas; stretches of films need start_s and end_s instead of item"
         )
-        tables.append(made.assign(**{"class": name}))
-    if not tables:
-        return pd.DataFrame()
-    whole = pd.concat(tables, ignore_index=True)
-    return whole[["class", *(c for c in whole.columns if c != "class")]]
-
-
-def _with_items(table: pd.DataFrame) -> pd.DataFrame:
-    """Clips given as files: the path as a column of its own, the item is the file's name without ending."""
+    table = table.rename(columns={name: "item"})
+    if stretches:
+        names = table["item"] if name else table["film_id"]
+        table[["start_s", "end_s"]] = times = clip_times(table, names, named)
+        whole = times.isna().all(axis=1) & bool(name)
+        if (i := _first(times.isna().any(axis=1) & ~whole)) is not None:
+            raise M2SError(f"{named}: clip {names[i]} needs both start_s and end_s")
+    if not name:
+        ends = zip(table["film_id"], times["start_s"], times["end_s"], strict=True)
+        return table.assign(item=[f"{film} {start:.10g}-{end:.10g}" for film, start, end in ends])
     paths = table["item"].astype(str)
     if not len(paths) or not paths.str.lower().str.endswith(VIDEO_ENDINGS).all():
         return table
-    return table.assign(path=paths, item=[PurePosixPath(p).stem for p in paths])
+    stems = pd.Series([PurePosixPath(p).stem for p in paths])
+    if stems.duplicated().any():
+        stems = pd.Series([str(PurePosixPath(p).with_suffix("")) for p in paths])
+    return table.assign(path=paths, item=stems)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
+    """The rows that are not empty; the index counts empty ones, too."""
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
+        )
     except (OSError, ValueError) as error:
         raise M2SError(f"{path} cannot be read as a CSV table of clips ({error})") from error
+    return table[(table != "").any(axis=1)]
 
 
-def _check_split(table: pd.DataFrame, named: str) -> None:
-    wrong = table[~table["split"].isin(SPLITS)]
-    if len(wrong):
-        row = wrong.iloc[0]
-        raise M2SError(
-            f"{named}: clip {row['item']} has the split {row['split']!r}, expected one of {SPLITS}"
-        )
+def _first(wrong: pd.Series) -> int | None:
+    """The first row that is wrong."""
+    return int(wrong.argmax()) if wrong.any() else None
+
+
+def _check_films(table: pd.DataFrame, named: str) -> None:
     parts = table.groupby("film_id")["split"].nunique()
     if (parts > 1).any():
         film = parts.index[int((parts > 1).argmax())]

@@ -189,7 +189,9 @@ def _measured_text(row: dict, digits: int) -> str:
     if np.isnan(row["measured"]):
         return NOT_MEASURED
     d = digits if row["unit"] else 3
-    text = f"{row['measured']:.{d}f} [{row['ci_low']:.{d}f}, {row['ci_high']:.{d}f}]"
+    text = f"{row['measured']:.{d}f}"
+    if np.isfinite(row["ci_low"]):  # an expected value has none
+        text += f" [{row['ci_low']:.{d}f}, {row['ci_high']:.{d}f}]"
     short = "" if row["n_found"] == row["n_listed"] else f", found {row['n_found']:,} of {row['n_listed']:,}"
     seeds = f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
     return f"{text} (n = {row['n']:,}{short}{seeds})"

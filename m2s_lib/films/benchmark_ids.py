@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import read_json
+from m2s_lib.files import read_json, read_lines
 from m2s_lib.films.watch_log import imdb_id
 
 LVU_TASKS = (
@@ -24,6 +24,7 @@ LVU_TASKS = (
     "like_ratio",
 )
 HELD_OUT = ("val", "test")
+_EXPECTED = "check the path of the benchmark"
 _log = logging.getLogger(__name__)
 
 
@@ -95,7 +96,7 @@ def _lvu(folder: str | os.PathLike) -> list[tuple[str, set[str]]]:
 def _lvu_ids(path: Path) -> set[str]:
     """Last column of a space separated LVU list, from the right: tasks differ in their first columns."""
     ids = set()
-    for number, line in enumerate(_lines(path)[1:], start=2):
+    for number, line in enumerate(read_lines(path, _EXPECTED)[1:], start=2):
         if not line.strip():
             continue
         last = line.split()[-1]
@@ -119,21 +120,10 @@ def _extra(path: str | os.PathLike) -> list[tuple[str, set[str]]]:
     if not str(path):
         return []
     path = Path(path)
-    first = [re.split(r"[,\t ]", line.strip())[0].strip("\"'") for line in _lines(path)]
+    first = [re.split(r"[,\t ]", line.strip())[0].strip("\"'") for line in read_lines(path, _EXPECTED)]
     ids = {imdb_id(i) for i in first} - {""}
     if not ids:
         raise M2SError(
             f"{path} holds no IMDb id in the first column of its {len(first)} lines, expected e.g. tt1175709"
         )
     return [(path.name, ids)]
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise M2SError(
-            f"{path} cannot be read ({error.strerror}): check the path of the benchmark"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise M2SError(f"{path} is not UTF-8 text ({error}): give the original file") from error

@@ -42,7 +42,8 @@ class ScanConfig:
     jpeg_quality: int = (
         0  # 0 stores raw pixels, 1..95 JPEG: a tenth of the disk, but reading a scene means decoding
     )
-    equal_parts: int = 0  # above 0: no cut detection, the file is cut into so many parts of equal length
+    equal_parts: int = 0  # above 0: no cut detection, the file (or each row of a table of boundaries) is cut
+    # into so many parts of equal length
 
     def __post_init__(self):
         rules = [
@@ -108,7 +109,7 @@ def scan_film(
     frames = open_frames(path, config.frame_size, config.reader)
     try:
         if boundaries is None and config.equal_parts:
-            boundaries = equal_parts(len(frames.index()) - 1, config.equal_parts)
+            boundaries = pd.DataFrame({"start_frame": [0], "end_frame": [len(frames.index()) - 2]})
         if boundaries is None:
             shots, keyframes = _scan_whole(frames, config)
         else:
@@ -216,6 +217,9 @@ def _scan_given(frames, config: ScanConfig, boundaries: pd.DataFrame) -> tuple[n
     """The user's shots, with exact seeks to their keyframes."""
     times = frames.index()
     shots = _given_shots(boundaries, times, frames.path.name)
+    if config.equal_parts:
+        parts = [start + equal_parts(end - start + 1, config.equal_parts).to_numpy() for start, end in shots]
+        shots = np.concatenate(parts)
     positions = [keyframe_positions(start, end, config.frames_per_shot) for start, end in shots]
     found = frames.fetch(sorted({p for shot in positions for p in shot}))
     keyframes = np.stack([found[p] for shot in positions for p in shot])

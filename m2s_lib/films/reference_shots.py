@@ -37,25 +37,11 @@ def compare_with_reference(
         film_id, title, precision, recall, f1 (0..1), n_found, n_truth, n_matched, every (the step s).
     """
     rows = []
-    names = (
-        {n.parent: n.read_text(encoding="utf-8") for n in sorted(Path(folder).glob("*/name.txt"))}
-        if folder
-        else {}
-    )
-    for film_id, title in titles.items():
-        match = [
-            place
-            for place, name in names.items()
-            if _letters(name) and _letters(title).startswith(_letters(name))
-        ]
-        if (
-            not match
-            or film_id not in stores
-            or not stores[film_id].n_shots
-            or stores[film_id].source != "video"
-        ):
+    for film_id, place in reference_films(titles, folder).items():
+        if film_id not in stores or not stores[film_id].n_shots or stores[film_id].source != "video":
             continue
-        truth = read_ovsd_shots(match[0] / "shots.txt")
+        title = titles[film_id]
+        truth = read_ovsd_shots(place / "shots.txt")
         shots = stores[film_id].shots
         step = max(1, round((truth[-1, 1] + 1) / (shots["end_frame"].iloc[-1] + 1)))
         starts = map_frames(truth[1:, 0], step) if step > 1 else truth[1:, 0]
@@ -63,6 +49,26 @@ def compare_with_reference(
         rows.append({"film_id": film_id, "title": title, **scores, "every": step})
     columns = ["film_id", "title", "precision", "recall", "f1", "n_found", "n_truth", "n_matched", "every"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def reference_films(titles: Mapping[str, str], folder: str | os.PathLike | None) -> dict[str, Path]:
+    """Which folder of a reference (OVSD layout) is about which film: film_id -> folder.
+
+    Titles are matched with name.txt by the letters and digits that both begin with.
+    """
+    names = (
+        {n.parent: n.read_text(encoding="utf-8") for n in sorted(Path(folder).glob("*/name.txt"))}
+        if folder
+        else {}
+    )
+    found = {}
+    for film_id, title in titles.items():
+        match = [
+            p for p, name in names.items() if _letters(name) and _letters(title).startswith(_letters(name))
+        ]
+        if match:
+            found[film_id] = match[0]
+    return found
 
 
 def _letters(text: str) -> str:

@@ -48,6 +48,10 @@ RHYTHM_S = (0.9, 1.7, 1.2, 1.0, 1.5, 1.8, 1.4, 2.0, 1.3, 1.1, 1.6, 1.9)
 # How people mostly speak in scenes of a theme; only the interplay of shots tells the theme, so it tells this.
 THEME_SPEAKING = (4, 2, 0, 1, 2, 0, 3, 2, 1, 4, 3, 0)
 SPEAKS_AS_THEME = 0.8  # share of scenes; in the others any way is as likely
+# What moderation mostly finds in scenes of a theme, and in which share of scenes; in the others each class is
+# as likely as over all: courtship and farewell, duel and haunting, feast and vigil are not "none".
+THEME_MODERATION = (0, 1, 0, 2, 3, 0, 0, 3, 0, 2, 0, 1)
+MODERATES_AS_THEME = 0.8
 GENRE_THEMES = ((4, 6, 10, 5), (0, 2, 3, 5), (1, 11, 10, 4), (7, 9, 8, 2))  # themes that a genre favours
 
 TRANSITIONS = ("cut", "dissolve", "fade")
@@ -263,7 +267,7 @@ def _plan_scene(
         place=int(rng.integers(len(PLACES))),
         relationship=int(rng.integers(len(RELATIONSHIPS))),
         speaking=_speaking(speech, theme, int(rng.integers(len(SPEAKING)))),
-        moderation=int(rng.choice(4, p=[0.55, 0.15, 0.15, 0.15])),
+        moderation=_moderation(speech, theme, int(rng.choice(4, p=[0.55, 0.15, 0.15, 0.15]))),
         night=bool(kinds[0]),
         warm=bool(kinds[1]),
         crowd=bool(kinds[2]),
@@ -274,6 +278,11 @@ def _plan_scene(
 def _speaking(rng: np.random.Generator, theme: int, any_way: int) -> int:
     """How people speak in a scene of a theme."""
     return THEME_SPEAKING[theme] if rng.random() < SPEAKS_AS_THEME else any_way
+
+
+def _moderation(rng: np.random.Generator, theme: int, any_class: int) -> int:
+    """What moderation finds in a scene of a theme."""
+    return THEME_MODERATION[theme] if rng.random() < MODERATES_AS_THEME else any_class
 
 
 _ADJECTIVES = "Silent Golden Broken Distant Crimson Hollow Electric Paper Second Winter Burning Lost".split()

@@ -21,7 +21,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.films.video_files import missing_bytes
 
 # A text file with a video's name can be a playlist that makes FFmpeg open other files: only containers.
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,asf,ogg"
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,asf,ogg"
 _BROADCAST = ("mpegts", "mpeg")  # recordings begin anywhere, so frames before the first key frame are broken
 _DAMAGE_LASTS = (
     250  # frames; after a broken frame the next key frame heals, and encoders put one at least this often
@@ -85,7 +85,7 @@ class AvFrames:
         from av.video.reformatter import VideoReformatter
 
         self._error = av.FFmpegError
-        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+        options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
         try:
             self._container = av.open(str(self.path), options=options, metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:

@@ -41,6 +41,20 @@ def test_each_clip_has_its_label_and_a_mark(stores):
     assert "2 of 3 are right" in alt_text(fig)
 
 
+def test_a_second_encoder_has_a_line_of_its_own(stores):
+    two = rows().assign(other_prediction=["hotel", "", "$school"], other_score=[0.4, np.nan, 0.8])
+    fig = predictions_figure(two, stores, "place", names=("ours", "colour"))
+    check_layout(fig)
+    said = texts(fig)
+    assert "✓ ours: office (0.91)" in said
+    assert "✗ colour: hotel (0.40)" in said
+    assert "✓ colour: $school (0.80)" in said
+    assert (
+        sum(s.startswith(("✓ colour", "✗ colour")) for s in said) == 2
+    )  # nothing is said where it was silent
+    assert "2 of 3 are right" in alt_text(fig)
+
+
 def test_keyframes_are_edited_before_they_are_drawn(stores):
     fig = predictions_figure(rows()[:1], stores, edit=np.zeros_like)
     picture = pictures(fig)[0].images[0].get_array()

@@ -1,20 +1,13 @@
-"""Moderation: reading tables, splitting by film, AP rows, thresholds, classes without an example."""
-
-import dataclasses
+"""Moderation: reading tables of clips and splitting them by film."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.mcd import CLASSES, CONFIG, evaluate_mcd, read_mcd, split_by_film, split_table
-from m2s_lib.evaluation.results import PREDICTION_COLUMNS, RESULT_COLUMNS
-
-D = 8
-SMALL = {"hidden": 16, "epochs": 12, "batch": 32}
+from m2s_lib.evaluation.mcd import CLASSES, read_mcd, split_by_film, split_table
 
 
 def clips(n=400, films=60, seed=0, classes=CLASSES):
@@ -30,14 +23,6 @@ def clips(n=400, films=60, seed=0, classes=CLASSES):
     )
 
 
-def vectors(table, classes=CLASSES, seed=1, noise=1.0, windows=1):
-    rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(5).standard_normal((len(classes), D))
-    rows = {i: centres[list(classes).index(c)] for i, c in zip(table["item"], table["label"], strict=True)}
-    made = {i: x + noise * rng.standard_normal((windows, D)) for i, x in rows.items()}
-    return made if windows > 1 else {i: x[0] for i, x in made.items()}
-
-
 def test_a_file_and_a_table_read_alike(tmp_path):
     table = clips()
     table.to_csv(tmp_path / "clips.csv", index=False)
@@ -51,6 +36,25 @@ def test_clips_that_are_files_are_items_by_their_name():
     table = read_mcd(clips(20, 9).assign(clip=[f"clips/c{i}.mp4" for i in range(20)]))
     assert table["item"].tolist()[:2] == ["c0", "c1"]
     assert table["path"].tolist()[:2] == ["clips/c0.mp4", "clips/c1.mp4"]
+
+
+def test_files_of_one_name_keep_their_folder():
+    names = [f"{folder}/c{i}.mp4" for folder in "abc" for i in range(3)]
+    table = read_mcd(clips(9, 9).assign(clip=names, film_id=list("aaabbbccc")))
+    assert table["item"].tolist()[:4] == ["a/c0", "a/c1", "a/c2", "b/c0"]
+
+
+def test_stretches_of_films_need_no_item(tmp_path):
+    path = tmp_path / "stretches.csv"
+    rows = ["a,1.5,6,sex,train", "a,6,11,none,train", "b,0,5,none,val", "c,0,5,sex,test"]
+    path.write_text("film_id,start_s,end_s,label,split\n" + "\n".join(rows))
+    table = read_mcd(path)
+    assert table["item"].tolist() == ["a 1.5-6", "a 6-11", "b 0-5", "c 0-5"]
+    assert table["start_s"].tolist() == [1.5, 6, 0, 0]
+    path.write_text("item,film_id,start_s,end_s,label,split\nx,a,1,2,sex,train\ny,b,,,sex,val\n")
+    mixed = read_mcd(path)
+    assert mixed["start_s"].isna().tolist() == [False, True]  # y is a file of its own
+    assert mixed["item"].tolist() == ["x", "y"]
 
 
 def test_a_tables_own_split_is_kept(tmp_path):
@@ -84,99 +88,20 @@ def test_another_seed_gives_another_split():
     assert (split_by_film(table, seed=0) != split_by_film(table, seed=1)).any()
 
 
-def test_split_table_counts_classes_and_films():
-    table = read_mcd(clips(4, 4).assign(film_id=list("aabc"), split=["train", "train", "val", "test"],
-                                        label=["sex", "none", "none", "violence"]))  # fmt: skip
-    counts = split_table(table).set_index("split")
-    assert counts.loc["train", ["none", "sex", "violence", "drug-use", "n_clips", "n_films"]].tolist() == [
-        1,
-        1,
-        0,
-        0,
-        2,
-        1,
-    ]
-    assert counts.loc["test", "violence"] == 1
-
-
-def test_ap_rows_follow_from_the_predictions():
-    table = read_mcd(clips())
-    got, _ = evaluate_mcd(table, vectors(table), "ours", **SMALL)
-    assert tuple(got.results.columns) == RESULT_COLUMNS
-    assert tuple(got.predictions.columns) == PREDICTION_COLUMNS
-    rows = got.results.set_index("task")
-    assert rows.index.tolist() == [*CLASSES, "average"]
-    scores = np.stack(got.predictions["scores"])
-    for c, name in enumerate(CLASSES):
-        wanted = average_precision_score(got.predictions["label"] == name, scores[:, c])
-        assert rows.loc[name, "value"] == pytest.approx(wanted, abs=1e-6)
-        assert rows.loc[name, "ci_low"] <= wanted <= rows.loc[name, "ci_high"]
-    assert rows.loc["average", "value"] == pytest.approx(rows.loc[list(CLASSES[1:]), "value"].mean())
-    assert (rows["n"] == (table["split"] == "test").sum()).all()
-
-
-def test_missing_clips_are_counted():
-    table = read_mcd(clips())
-    known = vectors(table)
-    for item in table.loc[table["split"] == "test", "item"][:7]:
-        del known[item]
-    rows = evaluate_mcd(table, known, "ours", **SMALL)[0].results
-    assert (rows["n_listed"] - rows["n_found"] == 7).all()
-
-
-def test_a_class_without_a_test_example_is_not_measured():
-    table = read_mcd(clips())
-    table = table[~((table["split"] == "test") & (table["label"] == "sex"))]
-    rows = evaluate_mcd(table, vectors(table), "ours", **SMALL)[0].results.set_index("task")
-    assert np.isnan(rows.loc["sex", "value"])
-    assert rows.loc["sex", "n"] == 0
-    assert rows.loc["average", "value"] == pytest.approx(rows.loc[["violence", "drug-use"], "value"].mean())
-
-
-def test_thresholds_reach_the_recall_they_promise_on_validation():
-    table = read_mcd(clips(1500, 200))
-    got, thresholds = evaluate_mcd(table, vectors(table), "ours", recalls=(0.5, 0.9), **SMALL)
-    assert thresholds["class"].tolist() == ["sex", "sex", "violence", "violence", "drug-use", "drug-use"]
-    assert (thresholds["val_recall"] >= thresholds["recall_wanted"]).all()
-    one = thresholds.iloc[2]
-    scores = np.stack(got.predictions["scores"])[:, CLASSES.index("violence")]
-    flagged = scores >= one["threshold"]
-    right = (got.predictions["label"] == "violence").to_numpy()
-    assert one["precision"] == pytest.approx(right[flagged].mean())
-    assert one["recall"] == pytest.approx(flagged[right].mean())
-    assert one["flagged"] == flagged.sum()
-
-
-def test_own_classes_windows_seeds_and_search():
-    names = ("calm", "fight", "kiss")
-    table = read_mcd(clips(classes=names), names)
-    got, thresholds = evaluate_mcd(
-        table, vectors(table, names, windows=2), "ours", classes=names, background="calm", seeds=(0, 1),
-        search_grid=({"lr": 1e-6}, {"lr": 0.1}), **SMALL,
-    )  # fmt: skip
-    assert len(got.results) == 2 * 4
-    assert got.probes.loc[got.probes["chosen"], "lr"].tolist() == [0.1, 0.1]
-    assert len(got.predictions) == 2 * (table["split"] == "test").sum()
-    assert set(thresholds["class"]) == {"fight", "kiss"}
-
-
-def test_permuted_labels_give_chance():
-    """The AP of random scores is about the share of the class."""
-    table = read_mcd(clips(3000, 400))
-    known = vectors(table)
-    shuffled = table.assign(label=np.random.default_rng(0).permutation(table["label"]))
-    shuffled["class_id"] = shuffled["label"].map({c: i for i, c in enumerate(CLASSES)})
-    chance = evaluate_mcd(shuffled, known, "ours", **SMALL)[0].results.set_index("task")["value"]
-    true = evaluate_mcd(table, known, "ours", **SMALL)[0].results.set_index("task")["value"]
-    share = table.loc[table["split"] == "test", "label"].value_counts(normalize=True)
-    for name in CLASSES:
-        assert abs(chance[name] - share[name]) < 0.1
-    assert true["average"] > chance["average"] + 0.3
-
-
-def test_the_defaults_are_the_papers_shape():
-    assert (CONFIG.hidden, CONFIG.layers, CONFIG.choice) == (512, 2, "ap")
-    assert dataclasses.replace(CONFIG, choose="").choice == "top-1"
+def test_split_table_counts_clips_films_and_classes():
+    labels = ["sex", "none", "none", "violence", "none"]
+    table = pd.DataFrame({"item": list("12345"), "film_id": list("aabcc"), "label": labels})
+    table = read_mcd(table.assign(split=["train", "train", "val", "test", "test"]))
+    counts = split_table(table, found=["1", "2", "3", "4"], short=["2", "4"]).set_index("split")
+    assert counts.index.tolist() == ["train", "val", "test"]
+    assert counts["n_films"].tolist() == [1, 1, 1]
+    assert counts["n_listed"].tolist() == [2, 1, 2]
+    assert counts["n_found"].tolist() == [2, 1, 1]
+    assert counts["n_short"].tolist() == [1, 0, 1]
+    assert counts["sex"].tolist() == [1, 0, 0]
+    assert counts["violence"].tolist() == [0, 0, 1]
+    assert counts["none"].tolist() == [1, 1, 0]  # clip 5 was not found
+    assert split_table(table)["n_found"].tolist() == [2, 1, 2]
 
 
 TWO = {"clip": ["a", "b"], "film_id": ["f", "g"], "label": ["sex", "none"]}
@@ -187,16 +112,19 @@ TWO = {"clip": ["a", "b"], "film_id": ["f", "g"], "label": ["sex", "none"]}
     [
         (
             {"label": ["sex", "gore"]},
-            "1 clips have an unknown class, the first is b with 'gore'; the classes are",
+            "row 2: clip b has the unknown class 'gore', one of 1 such clips; the classes are",
         ),
-        ({"clip": ["a", "a"]}, "1 rows repeat a clip, the first is a"),
+        ({"clip": ["a", "a"]}, "row 2: clip a is listed before, one of 1 rows that repeat a clip"),
         ({"film_id": ["f", ""]}, "row 2: film_id is empty"),
         ({}, "2 films cannot be split"),
-        ({"split": ["train", "valid"]}, "clip b has the split 'valid'"),
+        ({"split": ["train", "valid"]}, "row 2: clip b has the split 'valid'"),
         (
             {"film_id": ["f", "f"], "split": ["train", "test"]},
             r"1 films are in two parts .* f in \['test', 'train'\]",
         ),
+        ({"start_s": [0, 9], "end_s": [5, 3]}, "clip b ends at 3 s, before its start 9 s"),
+        ({"start_s": [0, 9], "end_s": [5, ""]}, "clip b needs both start_s and end_s"),
+        ({"start_s": [0, "x"], "end_s": [5, 6]}, "start_s of clip b is 'x', expected seconds"),
     ],
 )
 def test_bad_tables_are_named(change, message):
@@ -204,18 +132,16 @@ def test_bad_tables_are_named(change, message):
         read_mcd(pd.DataFrame(TWO | change))
 
 
-def test_bad_files_and_embeddings_are_named(tmp_path):
+def test_bad_files_are_named_with_their_line(tmp_path):
     path = tmp_path / "clips.csv"
     pd.DataFrame(TWO).to_csv(path, index=False, sep=";")
     with pytest.raises(M2SError, match=r"clips.csv has the columns \['clip;film_id;label'\]: it needs item"):
         read_mcd(path)
     with pytest.raises(M2SError, match="cannot be read as a CSV table"):
         read_mcd(tmp_path / "absent.csv")
-    table = read_mcd(clips())
-    with pytest.raises(M2SError, match="none of the 1 embeddings belongs"):
-        evaluate_mcd(table, {"x": np.ones(3)}, "ours")
-    known = vectors(table[table["split"] != "train"])
-    with pytest.raises(M2SError, match=r"no clip with an embedding in \['train'\]"):
-        evaluate_mcd(table, known, "ours")
-    with pytest.raises(M2SError, match="expected three above 0 that add up to 1"):
-        split_by_film(table, (0.7, 0.2, 0.2))
+    path.write_text("clip,film_id,label\na,f,sex\n\nb,g,gore\n")  # an empty line counts, and is no clip
+    with pytest.raises(M2SError, match=r"clips.csv, line 4: clip b has the unknown class 'gore'"):
+        read_mcd(path)
+    path.write_text("clip,film_id,label\na,f,sex\nb,g,none\na,f,none\n")
+    with pytest.raises(M2SError, match=r"clips.csv, line 4: clip a is listed before"):
+        read_mcd(path)

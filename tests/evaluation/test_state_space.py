@@ -10,7 +10,8 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.clips import ItemSequences
 from m2s_lib.evaluation.lvu import TASKS, read_lvu
 from m2s_lib.evaluation.lvu_evaluation import evaluate_lvu
-from m2s_lib.evaluation.mcd import evaluate_mcd, read_mcd
+from m2s_lib.evaluation.mcd import read_mcd
+from m2s_lib.evaluation.mcd_evaluation import evaluate_mcd
 from m2s_lib.evaluation.probes import ProbeConfig, ProbeData
 from m2s_lib.evaluation.results import RESULT_COLUMNS
 from m2s_lib.evaluation.state_space import (

@@ -7,8 +7,10 @@ import pytest
 from m2s_lib.errors import M2SError
 from m2s_lib.films.synthetic import (
     ALTERNATION,
+    MODERATES_AS_THEME,
     SPEAKING,
     SPEAKS_AS_THEME,
+    THEME_MODERATION,
     THEME_SPEAKING,
     THEMES,
     WorldConfig,
@@ -105,10 +107,14 @@ def test_films_watched_by_the_same_people_share_themes_more_often_than_films_do(
     assert found > chance + 0.2, (found, chance)
 
 
-def test_speaking_follows_the_theme_and_place_does_not(world):
+def test_speaking_and_moderation_follow_the_theme_and_place_does_not(world):
     scenes = [scene for film in world.films for scene in film.scenes]
     as_theme = np.mean([s.speaking == THEME_SPEAKING[s.theme] for s in scenes])
     assert as_theme == pytest.approx(SPEAKS_AS_THEME + (1 - SPEAKS_AS_THEME) / len(SPEAKING), abs=0.05)
+    # moderation, too: as its theme, or by the share that the class has in any scene
+    moderated = np.mean([s.moderation == THEME_MODERATION[s.theme] for s in scenes])
+    of_any = np.mean([(0.55, 0.15, 0.15, 0.15)[THEME_MODERATION[s.theme]] for s in scenes])
+    assert moderated == pytest.approx(MODERATES_AS_THEME + (1 - MODERATES_AS_THEME) * of_any, abs=0.05)
     commonest = [Counter(s.place for s in scenes if s.theme == t).most_common(1)[0][1] for t in range(12)]
     assert sum(commonest) / len(scenes) < 0.35  # six places: a sixth each but for chance
 
