@@ -1,0 +1,50 @@
+"""What a person does in JupyterLab: open a notebook, run all, click, and how long an answer takes."""
+
+import re
+
+from tests.browser.servers import Server
+
+# the time from an event to the first frame that is painted after the last change that it caused, in ms
+_WATCH = """selector => {
+  const watched = document.querySelector(selector);
+  window.m2sTime = {start: 0, end: 0};
+  const begin = () => { window.m2sTime.start = window.m2sTime.start || performance.now(); };
+  for (const kind of ["click", "keydown", "change"])
+    document.addEventListener(kind, begin, {capture: true, once: true});
+  new MutationObserver(() => requestAnimationFrame(() => { window.m2sTime.end = performance.now(); }))
+    .observe(watched, {childList: true, subtree: true, attributes: true, characterData: true});
+}"""
+
+
+def open_notebook(page, server: Server, name: str) -> None:
+    """Open a notebook and wait until its kernel is idle."""
+    page.goto(f"{server.url}/lab/tree/{name}?token={server.token}&reset")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    # the status bar knows when the kernel is ready; the toolbar says so too early
+    page.wait_for_selector("#jp-main-statusbar >> text=/\\| Idle/", timeout=60_000)
+    if page.locator(".jp-Dialog button.jp-mod-accept").count():
+        page.click(".jp-Dialog button.jp-mod-accept")
+
+
+def run_all(page, until: str, timeout_s: float = 150) -> None:
+    """Run > Run All Cells, and wait for an element; an error in a cell fails at once."""
+    page.click(".lm-MenuBar-item >> text=Run")
+    page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
+    wrong = '.jp-RenderedText:has-text("Traceback (most recent call last)")'
+    page.wait_for_selector(f"{until}, {wrong}", timeout=timeout_s * 1000)
+    errors = page.locator(wrong)
+    assert errors.count() == 0, errors.first.inner_text()
+    page.wait_for_selector("#jp-main-statusbar >> text=/\\| Idle/", timeout=timeout_s * 1000)
+    assert errors.count() == 0, errors.first.inner_text()
+
+
+def watch(page, selector: str) -> None:
+    """From the next click, key or choice on, time how long `selector` takes to show its answer."""
+    page.evaluate(_WATCH, selector)
+
+
+def measured_ms(page) -> float:
+    """Milliseconds from that event to the painted answer."""
+    page.wait_for_function("window.m2sTime.end > window.m2sTime.start && window.m2sTime.start > 0")
+    page.wait_for_timeout(150)  # later changes count too
+    return page.evaluate("window.m2sTime.end - window.m2sTime.start")
