@@ -166,43 +166,79 @@ def boundary_examples(
     stores: Mapping[str, object],
     task: str,
     encoder: str,
+    places: PlaceScenes | None = None,
+    tagging: pd.DataFrame | None = None,
+    *,
     n: int = 3,
     around: int = 4,
 ) -> pd.DataFrame:
-    """Test boundaries for the figure (supp. Fig. 8): the surest right one, the surest wrong one, the one most
-    surely missed, and so on in turn, of different films where there are enough.
+    """Test boundaries for the figure (supp. Fig. 8): the surest right one, the surest that is not there, the
+    one most surely missed, and so on in turn, of different films where there are enough.
+
+    Args:
+        predictions: of `compare_boundaries`; the first seed of `encoder` is shown. stores: of the films.
+        task: `MovieNet.task`.
+        places, tagging: of `read_places`, and the predictions of `compare_places`, for what lies on both
+            sides of a boundary.
+        n: how many. around: shots drawn on each side; boundaries nearer to a film's end are not shown.
 
     Returns:
-        film_id, shot (first of the drawn), n_shots, boundary (shots drawn before it), label, prediction,
-        score.
+        film_id, shot (first of the drawn), n_shots, boundary (shots drawn before it), after (the shot before
+        it), label, prediction, score, scenes ('' where no place is known).
     """
-    mine = predictions[(predictions["task"] == task) & (predictions["encoder"] == encoder)]
+    mine = _first_seed(predictions, task, encoder)
     if not len(mine):
         raise M2SError(f"no predictions of {encoder!r} for {task!r}: it was not measured")
-    mine = mine[mine["seed"] == mine["seed"].iloc[0]]
-    film, shot = (
-        mine["item"].str.rsplit(":", n=1).str[0],
-        mine["item"].str.rsplit(":", n=1).str[1].astype(int),
-    )
-    table = mine[["label", "prediction"]].astype(int).assign(film_id=film, after=shot)
+    item = mine["item"].str.rsplit(":", n=1)
+    table = mine[["label", "prediction"]].astype(int)
+    table = table.assign(film_id=item.str[0], after=item.str[1].astype(int))
     table["score"] = [float(s[0]) for s in mine["scores"]]
-    last = table["film_id"].map(lambda f: stores[f].n_shots if f in stores else 0)
+    last = table["film_id"].map({f: s.n_shots for f, s in stores.items()}).fillna(0)
     table = table[(table["after"] >= around - 1) & (table["after"] + around < last)]
-    kinds = [
-        table[table["label"] == 1].sort_values("score", ascending=False),  # right
-        table[table["label"] == 0].sort_values("score", ascending=False),  # said, not there
-        table[table["label"] == 1].sort_values("score"),  # there, not said
-    ]
-    chosen: list[pd.Series] = []
+    surest = table.sort_values("score", ascending=False, kind="stable")
+    kinds = [surest[surest["label"] == 1], surest[surest["label"] == 0], surest[surest["label"] == 1][::-1]]
+    chosen = _in_turn(kinds, n).assign(boundary=around, n_shots=2 * around)
+    chosen["shot"] = chosen["after"] - around + 1
+    tags = _tags(tagging, encoder) if tagging is not None else {}
+    ends = zip(chosen["film_id"], chosen["after"], strict=True)
+    return chosen.assign(scenes=[_sides(places, tags, film, after) for film, after in ends])
+
+
+def _first_seed(predictions: pd.DataFrame, task: str, encoder: str) -> pd.DataFrame:
+    mine = predictions[(predictions["task"] == task) & (predictions["encoder"] == encoder)]
+    return mine[mine["seed"] == mine["seed"].min()]
+
+
+def _in_turn(kinds: Sequence[pd.DataFrame], n: int) -> pd.DataFrame:
+    """n rows, one of each kind in turn, none twice, of films that were not shown yet where there are any."""
+    chosen, films = [], set()
     for turn in range(n):
-        kind = kinds[turn % 3]
-        taken = {(r["film_id"], r["after"]) for r in chosen}
-        new = kind[[(f, a) not in taken for f, a in zip(kind["film_id"], kind["after"], strict=True)]]
-        other = new[~new["film_id"].isin({r["film_id"] for r in chosen})]
-        pick = other if len(other) else new
-        if len(pick):
-            chosen.append(pick.iloc[0])
-    out = pd.DataFrame(chosen).reset_index(drop=True)
-    if out.empty:
-        return out
-    return out.assign(shot=out["after"] - around + 1, n_shots=2 * around, boundary=around)
+        kind = kinds[turn % len(kinds)].drop(index=chosen, errors="ignore")
+        new = kind[~kind["film_id"].isin(films)]
+        for index in (new if len(new) else kind).index[:1]:
+            chosen.append(index)
+            films.add(kind.at[index, "film_id"])
+    return pd.concat(kinds[:2]).loc[chosen].reset_index(drop=True)
+
+
+def _tags(tagging: pd.DataFrame, encoder: str) -> dict[str, str]:
+    """The places that an encoder predicts, by scene."""
+    mine = _first_seed(tagging, TASK, encoder)
+    return dict(zip(mine["item"], mine["prediction"], strict=True))
+
+
+def _sides(places: PlaceScenes | None, tags: Mapping[str, str], film: str, after: int) -> str:
+    """What the scenes before and after a boundary are, and what they were taken for."""
+    if places is None:
+        return ""
+    scenes = places.scenes[places.scenes["film_id"] == film]
+    before = scenes[scenes["shot"] <= after].sort_values("shot").tail(1)
+    behind = scenes[scenes["shot"] + scenes["n_shots"] > after + 1].sort_values("shot").head(1)
+    pair = pd.concat([before, behind])
+    if len(pair) < 2:
+        return ""
+    true, said = pair["places"].tolist(), [tags.get(i, "-") for i in pair["item"]]
+    sides = (
+        f"{t.replace('|', ', ')} (predicted {s.replace('|', ', ')})" for t, s in zip(true, said, strict=True)
+    )
+    return "place: " + " | ".join(sides)

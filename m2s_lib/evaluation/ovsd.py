@@ -14,11 +14,14 @@ import pandas as pd
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.shot_windows import FIELD_FPS, NO_LABEL, LabelledFilm
+from m2s_lib.films.embedded import EMBEDDED
+from m2s_lib.films.reference_shots import reference_folder
 from m2s_lib.films.shot_boundaries import read_ovsd_shots
 from m2s_lib.films.shot_store import ShotStore
 from m2s_lib.films.sources import read_ready_features
 
 BENCHMARK = "OVSD"
+BESIDE = "beside"
 _FAR_S = 1.0  # a scene whose nearest shot starts further away than this is counted
 REPORT = ("film_id", "title", "n_shots", "n_scenes", "n_boundaries", "n_merged", "n_far", "status", "reason")
 
@@ -38,6 +41,19 @@ class Ovsd:
     films: list[LabelledFilm]
     features: dict[str, np.ndarray]
     report: pd.DataFrame
+
+
+def ovsd_folder(given: str | os.PathLike, films_dir: str | os.PathLike, source: str = "video") -> Path | None:
+    """Where OVSD's films are: the folder given, None for '', and for 'beside' the run's own films where they
+    come with ready features (`source` 'features'), else a folder `ovsd` beside the films, where there is one.
+    """
+    if str(given) != BESIDE:
+        return Path(given) if str(given) else None
+    if str(films_dir) in ("", EMBEDDED):
+        return None
+    if source == "features":
+        return Path(films_dir) if any(Path(films_dir).glob("*/scenes.txt")) else None
+    return reference_folder(films_dir, "")
 
 
 def read_ovsd(folder: str | os.PathLike, fps: float = FIELD_FPS) -> Ovsd:
