@@ -17,6 +17,7 @@ _EPILOG = """examples:
   m2s run demo -p 03.shots_per_scene=4  with another value; only what depends on it runs again
   m2s run demo --only 03 --fresh        one stage from nothing
   m2s run my_films.yaml --run-dir D     a profile of your own
+  m2s run claims --jobs 2               a profile of several rows, two at once
   m2s params 03                         what notebook 03 can be told
 
 exit status: 0 done, 1 a stage failed, 2 the request is wrong (nothing was run), 130 interrupted"""
@@ -63,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--fresh", action="store_true", help="empty the folders of the selected stages and run them again"
     )
+    run.add_argument(
+        "--row", action="append", default=[], metavar="NAME", help="of a profile with rows, this one (repeat)"
+    )
+    run.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="of a profile with rows, so many at once"
+    )
     run.set_defaults(command=_run)
 
     params = commands.add_parser("params", help="list the notebooks' parameters")
@@ -102,10 +109,16 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from m2s_lib.runs.parameters import load_profile
     from m2s_lib.runs.pipeline import run_profile
     from m2s_lib.runs.plan import plan_run
     from m2s_lib.runs.report import summary_table, write_report
 
+    profile = load_profile(options.profile)
+    if profile.rows or profile.repeats:
+        return _run_rows(profile, options)
+    if options.row or options.jobs != 1:
+        raise M2SError(f"--row and --jobs are for profiles with rows, {profile.name} has none")
     signal.signal(signal.SIGTERM, _on_terminate)
     chosen = (options.profile, options.run_dir, options.only, options.from_, options.overrides)
     try:
@@ -117,6 +130,26 @@ def _run(options: argparse.Namespace) -> int:
         raise
     write_report(run_dir)
     print(f"\n{summary_table(run_dir)}")
+    return 0
+
+
+def _run_rows(profile, options: argparse.Namespace) -> int:
+    from m2s_lib.runs.report import summary_table, write_report
+    from m2s_lib.runs.rows import rows_summary, run_rows
+
+    if options.only or options.from_:
+        raise M2SError(
+            f"profile {profile.name} has rows: choose with --row; --only and --from are for one run"
+        )
+    if options.jobs < 1:
+        raise M2SError(f"--jobs is {options.jobs}, expected 1 or more")
+    signal.signal(signal.SIGTERM, _on_terminate)
+    chosen = (profile, options.run_dir, options.overrides, options.fresh)
+    run_dir = run_rows(*chosen, names=options.row, jobs=options.jobs)
+    print(f"\n{rows_summary(run_dir)}")
+    if profile.summary:
+        write_report(run_dir)
+        print(f"\n{summary_table(run_dir)}")
     return 0
 
 

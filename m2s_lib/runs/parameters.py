@@ -15,6 +15,7 @@ import json
 import os
 import re
 import tokenize
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -198,6 +199,9 @@ class Profile:
     run_dir: str = ""  # '' means runs/<name>
     stages: tuple[str, ...] = ()  # () means all notebooks
     parameters: dict[str, dict[str, object]] = field(default_factory=dict)  # by '03' or '03_scene_mining'
+    rows: dict[str, dict[str, dict[str, object]]] = field(default_factory=dict)  # name -> what it changes
+    repeats: dict[str, dict[str, dict[str, object]]] = field(default_factory=dict)  # each with all rows
+    summary: tuple[str, ...] = ()  # stages that are run once, after all rows
 
 
 class _OnceLoader(yaml.SafeLoader):
@@ -233,8 +237,15 @@ def load_profile(name_or_path: str | os.PathLike, profiles_dir: str | os.PathLik
         description=content["description"].strip(),
         run_dir=content.get("run_dir") or "",
         stages=tuple(_two_digits(s) for s in content.get("stages") or ()),
-        parameters={_two_digits(k): dict(v or {}) for k, v in (content.get("parameters") or {}).items()},
+        parameters=_by_notebook(content.get("parameters")),
+        rows={str(k): _by_notebook(v) for k, v in (content.get("rows") or {}).items()},
+        repeats={str(k): _by_notebook(v) for k, v in (content.get("repeats") or {}).items()},
+        summary=tuple(_two_digits(s) for s in content.get("summary") or ()),
     )
+
+
+def _by_notebook(parameters: Mapping | None) -> dict[str, dict[str, object]]:
+    return {_two_digits(k): dict(v or {}) for k, v in (parameters or {}).items()}
 
 
 def _profile_path(text: str, profiles_dir: str | os.PathLike | None) -> Path:
@@ -256,9 +267,9 @@ def profile_names(profiles_dir: str | os.PathLike) -> list[str]:
 
 
 def _profile_problems(content: object) -> list[str]:
+    known = ("description", "run_dir", "stages", "parameters", "rows", "repeats", "summary")
     if not isinstance(content, dict):
-        return ["it has to be a mapping with the keys description, run_dir, stages, parameters"]
-    known = ("description", "run_dir", "stages", "parameters")
+        return [f"it has to be a mapping with the keys {', '.join(known)}"]
     problems = [
         f"unknown key {key!r}; the keys are {', '.join(known)}" for key in content if key not in known
     ]
@@ -266,12 +277,26 @@ def _profile_problems(content: object) -> list[str]:
         problems.append("description is missing: one sentence that says what the run is for")
     if not isinstance(content.get("run_dir") or "", str):
         problems.append(f"run_dir has to be text, such as runs/demo; got {content['run_dir']!r}")
-    if not isinstance(content.get("stages") or [], list):
-        problems.append(f"stages has to be a list, such as ['01', '02']; got {content['stages']!r}")
-    parameters = content.get("parameters") or {}
-    if not isinstance(parameters, dict) or not all(isinstance(v or {}, dict) for v in parameters.values()):
+    for key in ("stages", "summary"):
+        if not isinstance(content.get(key) or [], list):
+            problems.append(f"{key} has to be a list, such as ['01', '02']; got {content[key]!r}")
+    if not _maps(content.get("parameters"), 1):
         problems.append('parameters has to map notebooks to values, such as {"03": {shots_per_scene: 4}}')
+    for key in ("rows", "repeats"):
+        if not _maps(content.get(key), 2):
+            problems.append(
+                f'{key} has to map names to parameters, such as {{"4": {{"03": {{shots_per_scene: 4}}}}}}'
+            )
+    if content.get("summary") and not (content.get("rows") or content.get("repeats")):
+        problems.append("summary names stages to run once after rows or repeats, and there are none")
     return problems
+
+
+def _maps(value: object, depth: int) -> bool:
+    """Whether `value` is mappings in mappings, `depth` times; what is empty may be left out."""
+    if not depth or value is None:
+        return value is None or isinstance(value, dict)
+    return isinstance(value, dict) and all(_maps(v, depth - 1) for v in value.values())
 
 
 def _two_digits(key: object) -> str:

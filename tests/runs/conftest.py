@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from m2s_lib.runs import kernel, open_stage
 from m2s_lib.runs.locks import _held
-from tests.runs.toy import write_project
+from m2s_lib.runs.stage import PIPELINE
+from tests.runs.toy import ALL, injected, write_project
 
 
 @pytest.fixture
@@ -47,3 +49,25 @@ def _no_lock_left():
     yield
     for lock in list(_held.values()):
         lock.release()
+
+
+@pytest.fixture
+def ran(toy, monkeypatch) -> list[str]:
+    """Names of the stages that ran: each writes its first parameter's value and reads the stage before it."""
+    names: list[str] = []
+
+    def execute(node, folder, cwd, env, stream=None):
+        names.append(folder.name)
+        assert (cwd, env[PIPELINE], env["M2S_ROOT"], env["PYTHONHASHSEED"]) == (toy, "1", str(toy), "0")
+        values = injected(node)
+        monkeypatch.setenv(PIPELINE, "1")
+        stage = open_stage(folder.name, values)
+        before = ALL[: ALL.index(folder.name)][-1:]
+        text = "".join(stage.input(f"{b}/out.txt").read_text() for b in before)
+        value = values.get("count", values.get("power", values.get("title")))
+        stage.path("out.txt").write_text(f"{text}{value};"[:40] if folder.name != "02_sums" else f"{value};")
+        stage.finish({"value": value})
+        kernel.write_notebook(node, folder / "notebook.ipynb")
+
+    monkeypatch.setattr(kernel, "execute", execute)
+    return names

@@ -1,6 +1,5 @@
 """What runs, what is skipped, what a failure says. Few tests start kernels, the rest stand in."""
 
-import ast
 import errno
 import io
 import os
@@ -16,37 +15,7 @@ from m2s_lib.files import read_json
 from m2s_lib.runs import kernel, open_stage
 from m2s_lib.runs.pipeline import StageFailed, prepare_notebooks, run_profile
 from m2s_lib.runs.stage import PIPELINE
-from tests.runs.toy import HOLD, notebook
-
-ALL = ["01_numbers", "02_sums", "03_table"]
-
-
-def injected(node) -> dict[str, object]:
-    """Values that the injected cell of a notebook sets."""
-    cell = next(c for c in node.cells if "injected-parameters" in c.metadata.get("tags", []))
-    return {s.targets[0].id: ast.literal_eval(s.value) for s in ast.parse(cell.source).body}
-
-
-@pytest.fixture
-def ran(toy, monkeypatch) -> list[str]:
-    """Names of the stages that ran: each writes its first parameter's value and reads the stage before it."""
-    names: list[str] = []
-
-    def execute(node, folder, cwd, env, stream=None):
-        names.append(folder.name)
-        assert (cwd, env[PIPELINE], env["M2S_ROOT"], env["PYTHONHASHSEED"]) == (toy, "1", str(toy), "0")
-        values = injected(node)
-        monkeypatch.setenv(PIPELINE, "1")
-        stage = open_stage(folder.name, values)
-        before = ALL[: ALL.index(folder.name)][-1:]
-        text = "".join(stage.input(f"{b}/out.txt").read_text() for b in before)
-        value = values.get("count", values.get("power", values.get("title")))
-        stage.path("out.txt").write_text(f"{text}{value};"[:40] if folder.name != "02_sums" else f"{value};")
-        stage.finish({"value": value})
-        kernel.write_notebook(node, folder / "notebook.ipynb")
-
-    monkeypatch.setattr(kernel, "execute", execute)
-    return names
+from tests.runs.toy import ALL, HOLD, injected, notebook
 
 
 def run(ran: list[str], **named) -> tuple[list[str], str]:

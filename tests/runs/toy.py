@@ -1,5 +1,6 @@
 """A project of three small notebooks, written into a temporary folder, for the tests of m2s_lib.runs."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -66,6 +67,8 @@ stage.path("table.txt").write_text(f"{title} {total}")
 stage.finish({"headline": {title: total}})
 """
 
+ALL = ["01_numbers", "02_sums", "03_table"]
+
 # a process that holds a lock until it is sent a line
 HOLD = """
 import sys
@@ -107,3 +110,9 @@ def write_profile(root: Path, name: str, text: str) -> Path:
     path = root / "data_manifests" / "profiles" / f"{name}.yaml"
     path.write_text(text)
     return path
+
+
+def injected(node) -> dict[str, object]:
+    """Values that the injected cell of a notebook sets."""
+    cell = next(c for c in node.cells if "injected-parameters" in c.metadata.get("tags", []))
+    return {s.targets[0].id: ast.literal_eval(s.value) for s in ast.parse(cell.source).body}

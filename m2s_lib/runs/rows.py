@@ -1,0 +1,311 @@
+"""One profile as several rows: repeats with other seeds, or the settings of an ablation, in one run folder.
+
+A row is a run of its own, `rows/<row>/`, with a profile of its own beside it. Stages that two rows would
+compute alike are computed once, by the first of them; the others have a link to its folder.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+import pandas as pd
+import yaml
+
+from m2s_lib.errors import M2SError
+from m2s_lib.files import atomic_path, read_parquet, safe_name, write_parquet
+from m2s_lib.runs import record
+from m2s_lib.runs.locks import FolderLock
+from m2s_lib.runs.parameters import Profile, listed
+from m2s_lib.runs.pipeline import StageFailed, run_profile
+from m2s_lib.runs.plan import Plan, plan_run
+from m2s_lib.runs.project import stage_names
+
+ROWS = "rows"
+TABLE = "rows.parquet"
+RESULTS = "results.parquet"
+COLUMNS = ("row", "repeat", "folder", "stage", "status", "shared_with", "seconds", "reason")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its name, its repeat ('' when there is one), its plan and which row computes each stage."""
+
+    name: str
+    repeat: str
+    folder: str
+    plan: Plan
+    owners: dict[str, str]  # stage -> folder of the row that computes it, its own or an earlier one's
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Stages that this row computes itself."""
+        return tuple(s for s in self.plan.stages if self.owners[s] == self.folder)
+
+
+def plan_rows(
+    profile: Profile,
+    run_dir: str | os.PathLike | None = None,
+    overrides: Sequence[str] = (),
+    root: str | os.PathLike | None = None,
+    names: Sequence[str] = (),
+) -> tuple[Plan, list[Row]]:
+    """Settle all rows of a profile; nothing is run.
+
+    Args:
+        profile: with `rows` or `repeats`. run_dir, overrides, root: as in `plan_run`; overrides hold in every
+            row.
+        names: of the rows to run, () for all.
+
+    Returns:
+        The plan of what is run once, after the rows (the profile's `summary`), and the rows: all rows of the
+        first repeat, then those of the second.
+
+    Raises M2SError listing what is wrong with any row.
+    """
+    rows, repeats = profile.rows or {"": {}}, profile.repeats or {"": {}}
+    if unknown := [n for n in names if n not in rows]:
+        raise M2SError(f"there is no row {unknown[0]!r} in profile {profile.name}: its rows are {list(rows)}")
+    plain = replace(profile, rows={}, repeats={}, summary=())
+    whole = plan_run(replace(plain, stages=profile.summary), run_dir, root=root)
+    whole = replace(whole, overrides=tuple(overrides))
+    if not profile.stages:
+        known = stage_names(whole.root / "notebooks")
+        plain = replace(plain, stages=tuple(s for s in known if s[:2] not in profile.summary))
+    planned, problems, computed = [], [], {}
+    for repeat, more in repeats.items():
+        for name, changes in rows.items():
+            label = ", ".join(filter(None, (name, repeat)))
+            folder = safe_name("-".join(filter(None, (name, repeat))).replace(" ", "_"))
+            one = replace(plain, name=label, parameters=_merged(profile.parameters, more, changes))
+            try:
+                plan = plan_run(one, whole.run_dir / ROWS / folder, overrides=overrides, root=root)
+            except M2SError as error:
+                problems.append(str(error))
+                continue
+            settled = {s: dict(values) for s, values in plan.values.items()}
+            plan = replace(plan, profile=replace(one, parameters=settled), overrides=())
+            owners = {
+                s: computed.setdefault(_key(plan, s), folder) for s in plan.stages
+            }  # the first row with these values computes it
+            planned.append(Row(name, repeat, folder, plan, owners))
+    if problems:
+        raise M2SError(listed(f"{len(problems)} row(s) of profile {profile.name} cannot be run", problems))
+    if len({r.folder for r in planned}) < len(planned):
+        raise M2SError(f"profile {profile.name}: two rows have the same name, once made a file's name")
+    if names:
+        wanted = {r.folder for r in planned if r.name in names}
+        wanted |= {o for r in planned if r.folder in wanted for o in r.owners.values()}
+        planned = [r for r in planned if r.folder in wanted]
+    return whole, planned
+
+
+def _merged(*parts: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    merged: dict[str, dict[str, object]] = {}
+    for part in parts:
+        for stage, values in part.items():
+            merged[stage] = {**merged.get(stage, {}), **values}
+    return merged
+
+
+def _key(plan: Plan, stage: str) -> str:
+    """Equal for stages that compute the same: same values here and in all stages before."""
+    return repr([(s, sorted(plan.values[s].items())) for s in plan.stages if s <= stage])
+
+
+def run_rows(
+    profile: Profile,
+    run_dir: str | os.PathLike | None = None,
+    overrides: Sequence[str] = (),
+    fresh: bool = False,
+    *,
+    names: Sequence[str] = (),
+    jobs: int = 1,
+    root: str | os.PathLike | None = None,
+    stream: TextIO | None = None,
+) -> Path:
+    """Run all rows, then what is run once; returns the run directory.
+
+    What is up to date is skipped, so an interrupted run goes on. A row that fails is a row of the table that
+    says why, and so are those that share the stage that failed; the others are run.
+
+    Args:
+        profile, run_dir, overrides, root, names: as `plan_rows`. fresh, stream: as `run_profile`.
+        jobs: rows at once; each is then a process of its own, and waits for the rows that it shares with.
+
+    Writes rows.parquet (`COLUMNS`: a line for each row and stage; seconds are those of the row that computed
+    it) and results.parquet (every row's results with row and repeat).
+
+    Raises StageFailed when a row failed, after all others are done.
+    """
+    stream = stream or sys.stdout
+    whole, rows = plan_rows(profile, run_dir, overrides, root, names)
+    with FolderLock(whole.run_dir / ".lock", f"m2s run {profile.name}").acquire():
+        computed = sum(len(r.own) for r in rows)
+        total = sum(len(r.plan.stages) for r in rows)
+        print(
+            f"{profile.name}: {len(rows)} rows into {whole.run_dir / ROWS}; of {total} stages {computed} are "
+            f"computed, {total - computed} shared",
+            file=stream,
+            flush=True,
+        )
+        for row in rows:
+            _prepare(row)
+        failed = _run_all(rows, fresh, jobs, stream)
+        table = rows_table(rows, failed)
+        write_parquet(table, whole.run_dir / TABLE)
+        write_parquet(rows_results(rows), whole.run_dir / RESULTS)
+    if whole.selected and profile.summary:
+        once = replace(profile, rows={}, repeats={}, stages=profile.summary, summary=())
+        run_profile(once, whole.run_dir, fresh=fresh, root=root, stream=stream)
+    if failed:
+        told = "\n".join(f"  - {folder}: {reason}" for folder, reason in failed.items())
+        raise StageFailed(
+            f"{len(failed)} of {len(rows)} rows failed, the others are done:\n{told}\n"
+            f"To go on when that is mended: {whole.resume_command()}"
+        )
+    return whole.run_dir
+
+
+def _prepare(row: Row) -> None:
+    """The row's folder, its profile as a file, and links to what it shares."""
+    folder = row.plan.run_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = {s[:2]: row.plan.values[s] for s in row.plan.stages}
+    about = {
+        "description": f"Row {row.plan.profile.name!r}",
+        "run_dir": str(folder),
+        "stages": [s[:2] for s in row.plan.stages],
+        "parameters": parameters,
+    }
+    with atomic_path(folder / "row.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(about, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    for stage, owner in row.owners.items():
+        place, target = folder / stage, Path("..") / owner / stage
+        if place.is_symlink() and (owner == row.folder or Path(os.readlink(place)) != target):
+            place.unlink()
+        if owner != row.folder and not place.is_symlink():
+            if (place / record.RECORD).is_file():  # computed by itself, with values that it no longer has
+                shutil.rmtree(place)
+            place.symlink_to(target, target_is_directory=True)
+
+
+def _run_all(rows: Sequence[Row], fresh: bool, jobs: int, stream: TextIO) -> dict[str, str]:
+    """Run every row; folder -> reason of those that failed."""
+    failed: dict[str, str] = {}
+    start, futures = time.monotonic(), {}
+
+    def work(row: Row) -> None:
+        for owner in dict.fromkeys(row.owners.values()):
+            if owner != row.folder and jobs > 1:
+                futures[owner].result()
+            if owner in failed and (lost := _lost(row, owner)):
+                failed[row.folder] = f"it shares {lost} with {owner}, which failed"
+                return
+        try:
+            (_in_a_process if jobs > 1 else _here)(row, fresh, stream)
+        except M2SError as error:
+            failed[row.folder] = str(error).splitlines()[0]
+
+    with ThreadPoolExecutor(max_workers=max(jobs, 1)) as pool:
+        if jobs > 1:  # owners come first in the list, so a row never waits for one that has no worker
+            for row in rows:
+                futures[row.folder] = pool.submit(work, row)
+        for number, row in enumerate(rows, start=1):
+            own = ", ".join(s[:2] for s in row.own) or "nothing"
+            if jobs > 1:
+                futures[row.folder].result()
+            else:
+                print(f"row {number}/{len(rows)}, {row.folder}: computes {own}", file=stream, flush=True)
+                work(row)
+            minutes = (time.monotonic() - start) / 60
+            left = minutes / number * (len(rows) - number)
+            state = "failed" if row.folder in failed else "done"
+            print(f"row {number}/{len(rows)}, {row.folder}: {state}, {minutes:.1f} min so far, about "
+                  f"{left:.0f} min left", file=stream, flush=True)  # fmt: skip
+    return failed
+
+
+def _lost(row: Row, owner: str) -> str:
+    """The first stage of another row's that this one needs and that is not done, '' when all are."""
+    for stage in row.plan.stages:
+        done = record.read_record(row.plan.run_dir, stage).get("status") == "done"
+        if row.owners[stage] == owner and not done:
+            return stage
+    return ""
+
+
+def _here(row: Row, fresh: bool, stream: TextIO) -> None:
+    if row.own:
+        run_profile(
+            row.plan.profile, row.plan.run_dir, row.own, fresh=fresh, root=row.plan.root, stream=stream
+        )
+
+
+def _in_a_process(row: Row, fresh: bool, stream: TextIO) -> None:
+    """The same by the command that a user would give; what it says goes into the row's folder."""
+    if not row.own:
+        return
+    folder = row.plan.run_dir
+    command = [sys.executable, "-m", "m2s_lib.runs.cli", "run", str(folder / "row.yaml")]
+    command += [word for s in row.own for word in ("--only", s[:2])] + ["--fresh"] * fresh
+    log = folder / "row.log"
+    with open(log, "w", encoding="utf-8") as out:
+        done = subprocess.run(
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "M2S_ROOT": str(row.plan.root)},
+        )
+    if done.returncode:
+        said = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("m2s: ")]
+        raise StageFailed((said or [f"it ended with status {done.returncode}, see {log}"])[-1])
+
+
+def rows_table(rows: Sequence[Row], failed: Mapping[str, str]) -> pd.DataFrame:
+    """A line for each row and stage, see `COLUMNS`; status 'done', 'failed', 'not run'."""
+    lines = []
+    for row in rows:
+        for stage in row.plan.stages:
+            found = record.read_record(row.plan.run_dir, stage)
+            status = found.get("status", "not run")
+            shared = "" if row.owners[stage] == row.folder else row.owners[stage]
+            reason = "" if status == "done" else str(found.get("error") or failed.get(row.folder, ""))
+            values = (row.name, row.repeat, row.folder, stage, status, shared, found.get("seconds"), reason)
+            lines.append(dict(zip(COLUMNS, values, strict=True)))
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def rows_results(rows: Sequence[Row]) -> pd.DataFrame:
+    """results.parquet of every stage of every row that has one, with the columns row, repeat and stage."""
+    parts = [
+        read_parquet(place).assign(row=row.name, repeat=row.repeat, stage=stage)
+        for row in rows
+        for stage in row.plan.stages
+        if (place := row.plan.run_dir / stage / RESULTS).is_file()
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["row", "repeat", "stage"])
+
+
+def rows_summary(run_dir: str | os.PathLike) -> str:
+    """A short table of a run's rows: how each went, and the seconds of all its stages beside the first
+    row's, shared ones included, as Table 1 counts them."""
+    table = read_parquet(Path(run_dir) / TABLE)
+    lines = [("row", "status", "seconds", "of the first", "shared")]
+    of_rows = table.groupby("folder", sort=False)
+    seconds = of_rows["seconds"].sum()
+    for folder, stages in of_rows:
+        bad = stages[stages["status"] != "done"]
+        status = f"{bad['status'].iloc[0]} in {bad['stage'].iloc[0][:2]}" if len(bad) else "done"
+        shared = ", ".join(s[:2] for s in stages.loc[stages["shared_with"] != "", "stage"]) or "-"
+        ratio = seconds[folder] / max(seconds.iloc[0], 1e-9)
+        lines.append((folder, status, f"{seconds[folder]:,.0f}", f"{ratio:.2f}", shared))
+    widths = [max(len(line[i]) for line in lines) for i in range(5)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)).rstrip() for x in lines)

@@ -1,0 +1,182 @@
+"""Rows of a profile: what is shared is computed once, a failed row is a row, an interrupted run goes on."""
+
+import io
+
+import pytest
+
+from m2s_lib.errors import M2SError
+from m2s_lib.files import read_json, read_parquet
+from m2s_lib.runs import kernel, open_stage
+from m2s_lib.runs.cli import main
+from m2s_lib.runs.parameters import load_profile
+from m2s_lib.runs.pipeline import StageFailed
+from m2s_lib.runs.rows import plan_rows, rows_summary, run_rows
+from tests.runs.toy import injected, notebook
+
+TEXT = """
+description: three rows, twice
+stages: ["01", "02"]
+summary: ["04"]
+parameters: {"01": {count: 4}}
+rows:
+  cubes: {"02": {power: 3}}
+  squares: {}
+  more numbers: {"01": {count: 5}}
+repeats:
+  a: {}
+  b: {"01": {scale: 2.0}}
+"""
+ALL_ROWS = """
+run_dir = "runs/toy"  # folder | the run this stage belongs to
+"""
+ALL_ROWS_CODE = """
+from m2s_lib.runs import open_stage
+stage = open_stage("04_all", globals())
+rows = stage.read_parquet(stage.run_dir / "rows.parquet", ["row"])
+stage.finish({"lines": len(rows)})
+"""
+FOLDERS = ["cubes-a", "squares-a", "more_numbers-a", "cubes-b", "squares-b", "more_numbers-b"]
+
+
+@pytest.fixture
+def profile(toy):
+    (toy / "notebooks/04_all.ipynb").write_text(notebook(ALL_ROWS, ALL_ROWS_CODE))
+    (toy / "several.yaml").write_text(TEXT)
+    return load_profile(toy / "several.yaml")
+
+
+@pytest.fixture
+def steps(ran, monkeypatch):
+    """Names of the stages that ran; 04 reads the table of rows, the others are stood in for."""
+    usual = kernel.execute
+
+    def execute(node, folder, *rest):
+        if folder.name != "04_all":
+            return usual(node, folder, *rest)
+        ran.append(folder.name)
+        stage = open_stage(folder.name, injected(node))
+        stage.finish({"lines": len(stage.read_parquet(stage.run_dir / "rows.parquet", ["row"]))})
+        kernel.write_notebook(node, folder / "notebook.ipynb")
+
+    monkeypatch.setattr(kernel, "execute", execute)
+    return ran
+
+
+def run(profile, ran=None, **named):
+    if ran is not None:
+        ran.clear()
+    said = io.StringIO()
+    run_rows(profile, stream=said, **named)
+    return said.getvalue()
+
+
+def test_equal_stages_are_computed_by_the_first_row(profile):
+    _, rows = plan_rows(profile)
+    assert [r.folder for r in rows] == FOLDERS
+    assert [r.own for r in rows] == [
+        ("01_numbers", "02_sums"), ("02_sums",), ("01_numbers", "02_sums"),
+    ] * 2  # fmt: skip
+    assert rows[1].owners == {"01_numbers": "cubes-a", "02_sums": "squares-a"}
+    assert rows[4].plan.values["01_numbers"] | {"count": 4, "scale": 2.0} == rows[4].plan.values["01_numbers"]
+    assert rows[3].plan.values["02_sums"]["power"] == 3
+
+
+def test_all_rows_run_and_the_summary_sees_them(profile, steps, toy):
+    said = run(profile, steps)
+    assert steps == ["01_numbers", "02_sums", "02_sums", "01_numbers", "02_sums"] * 2 + ["04_all"]
+    assert "6 rows into" in said
+    assert "of 12 stages 10 are computed, 2 shared" in said
+    assert "row 2/6, squares-a: computes 02" in said
+    folder = toy / "runs/several"
+    assert (folder / "rows/squares-a/01_numbers").is_symlink()
+    assert read_json(folder / "rows/squares-a/01_numbers/run.json")["parameters"]["count"] == 4
+    table = read_parquet(folder / "rows.parquet")
+    assert len(table) == 12
+    assert set(table["status"]) == {"done"}
+    assert table.loc[1, ["row", "repeat", "stage", "shared_with"]].tolist() == ["cubes", "a", "02_sums", ""]
+    assert table.loc[2, "shared_with"] == "cubes-a"
+    assert "squares-a" in rows_summary(folder)
+    run(profile, steps)
+    assert steps == []  # all of it is up to date
+
+
+def test_a_moved_run_goes_on(profile, steps, toy):
+    run(profile, steps)
+    (toy / "runs/several").rename(toy / "elsewhere")
+    run(profile, steps, run_dir="elsewhere", overrides=["02.power=4"])
+    assert steps == ["02_sums"] * 4 + ["04_all"]
+    for row in ("squares-a", "cubes-a"):  # squares are cubes now, and share all of them
+        record = read_json(toy / "elsewhere/rows" / row / "02_sums/run.json")
+        assert record["parameters"]["power"] == 4
+    assert (toy / "elsewhere/rows/squares-a/02_sums").is_symlink()
+
+
+def test_a_failed_row_says_why_and_the_others_are_done(profile, steps, toy, monkeypatch):
+    usual = kernel.execute
+
+    def execute(node, folder, *rest):
+        if folder.parent.name == "cubes-a" and folder.name == "01_numbers":
+            raise kernel.NotebookFailed("cell 3: no such number")
+        usual(node, folder, *rest)
+
+    monkeypatch.setattr(kernel, "execute", execute)
+    with pytest.raises(
+        StageFailed, match=r"2 of 6 rows failed(?s:.*)cubes-a: 01_numbers: cell 3: no such number"
+    ):
+        run(profile, steps)
+    table = read_parquet(toy / "runs/several/rows.parquet").set_index(["folder", "stage"])
+    assert "cell 3: no such number" in table.loc[("cubes-a", "01_numbers"), "reason"]
+    shares = "it shares 01_numbers with cubes-a, which failed"
+    assert table.loc[("squares-a", "02_sums"), ["status", "reason"]].tolist() == ["not run", shares]
+    assert set(table.loc["more_numbers-a", "status"]) == {"done"}
+    monkeypatch.setattr(kernel, "execute", usual)
+    run(profile, steps)
+    assert steps == ["01_numbers", "02_sums", "02_sums", "04_all"]  # only what had not been done
+
+
+def test_one_row_brings_those_that_it_shares_with(profile, steps):
+    run(profile, steps, names=["squares"])
+    assert steps == ["01_numbers", "02_sums", "02_sums"] * 2 + ["04_all"]
+
+
+def test_rows_in_processes_give_the_same(profile, toy):
+    """The one test that starts kernels, two rows at once."""
+    run(profile, run_dir="at_once", jobs=2, names=["cubes", "squares"])
+    for folder, total in {
+        "cubes-a": 36.0,
+        "squares-a": 14.0,
+        "cubes-b": 288.0,
+        "squares-b": 56.0,
+    }.items():
+        assert read_json(toy / "at_once/rows" / folder / "02_sums/sums.json")["total"] == total
+    assert (toy / "at_once/rows/cubes-a/row.log").read_text().count("done in") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            'rows: {x: {"02": {powr: 3}}}',
+            r"1 row\(s\) of profile bad cannot be run(?s:.*)no parameter 'powr'",
+        ),
+        ('rows: {"a b": {}, "a_b": {"02": {power: 3}}}', "two rows have the same name"),
+        ("rows: [1]", "rows has to map names to parameters"),
+        ("repeats: {a: {'02': 3}}", "repeats has to map names to parameters"),
+        ("summary: ['03']", "summary names stages to run once after rows or repeats, and there are none"),
+        ("summary: 3\nrows: {a: {}}", "summary has to be a list"),
+    ],
+)
+def test_what_cannot_be_planned(toy, text, message):
+    (toy / "bad.yaml").write_text(f"description: bad\n{text}\n")
+    with pytest.raises(M2SError, match=message):
+        plan_rows(load_profile(toy / "bad.yaml"))
+
+
+def test_the_command_says_what_rows_allow(profile, toy, capsys):
+    assert main(["run", "several.yaml".replace("several", "./several"), "--only", "01"]) == 2
+    assert "choose with --row" in capsys.readouterr().err
+    assert main(["run", "toy", "--row", "x"]) == 2
+    assert "--row and --jobs are for profiles with rows, toy has none" in capsys.readouterr().err
+    assert main(["run", "./several.yaml", "--row", "x"]) == 2
+    assert "there is no row 'x' in profile several" in capsys.readouterr().err
+    assert main(["run", "./several.yaml", "--jobs", "0"]) == 2
