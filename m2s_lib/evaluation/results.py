@@ -1,7 +1,7 @@
 """The two tables that every evaluation writes: results.parquet and predictions.parquet."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ RESULT_COLUMNS = (
     "n_listed",  # items that the benchmark lists
     "seed",
 )
+EMBEDDED_FILMS = "embedded films"  # the only ones whose true themes are known
 PREDICTION_KEYS = ("benchmark", "task", "split", "encoder", "seed")  # whose prediction it is
 PREDICTION_COLUMNS = (*PREDICTION_KEYS, "item", "label", "prediction", "scores")
 
@@ -62,6 +63,22 @@ def result_table(rows: Sequence[dict]) -> pd.DataFrame:
     floats = dict.fromkeys(("value", "ci_low", "ci_high"), float)
     ints = dict.fromkeys(("n", "n_found", "n_listed", "seed"), np.int64)
     return table.astype(floats | ints)
+
+
+def theme_results(task: str, table: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """What true themes tell (`compare_mining`, `compare_retrieval`) as result rows of the embedded films.
+
+    Args:
+        table: encoder, metric, value, ci_low, ci_high (shares 0..1), n; without a row where themes are not
+            known.
+        names: encoder to its name in the other tables.
+    """
+    if not len(table):
+        return result_table([])
+    table = table.assign(encoder=[(names or {}).get(e, e) for e in table["encoder"]])
+    table = table.assign(benchmark=EMBEDDED_FILMS, task=task, split="all", seed=0)
+    counts = {"n_found": table["n"], "n_listed": table["n"]}
+    return result_table(table.assign(**counts)[list(RESULT_COLUMNS)].to_dict("records"))
 
 
 def empty_results(results: pd.DataFrame | None = None) -> Evaluation:

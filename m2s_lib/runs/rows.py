@@ -4,13 +4,14 @@ A row is a run of its own, `rows/<row>/`, with a profile of its own beside it. S
 compute alike are computed once, by the first of them; the others have a link to its folder.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -30,6 +31,7 @@ from m2s_lib.runs.project import stage_names
 ROWS = "rows"
 TABLE = "rows.parquet"
 RESULTS = "results.parquet"
+_children: set[subprocess.Popen] = set()
 COLUMNS = ("row", "repeat", "folder", "stage", "status", "shared_with", "seconds", "reason")
 
 
@@ -197,39 +199,63 @@ def _prepare(row: Row) -> None:
 
 
 def _run_all(rows: Sequence[Row], fresh: bool, jobs: int, stream: TextIO) -> dict[str, str]:
-    """Run every row; folder -> reason of those that failed."""
+    """Run every row as soon as those that it shares with are done; folder -> reason of those that failed."""
     failed: dict[str, str] = {}
-    start, futures = time.monotonic(), {}
-
-    def work(row: Row) -> None:
-        for owner in dict.fromkeys(row.owners.values()):
-            if owner != row.folder and jobs > 1:
-                futures[owner].result()
-            if owner in failed and (lost := _lost(row, owner)):
-                failed[row.folder] = f"it shares {lost} with {owner}, which failed"
-                return
-        try:
-            (_in_a_process if jobs > 1 else _here)(row, fresh, stream)
-        except M2SError as error:
-            failed[row.folder] = str(error).splitlines()[0]
-
-    with ThreadPoolExecutor(max_workers=max(jobs, 1)) as pool:
-        if jobs > 1:  # owners come first in the list, so a row never waits for one that has no worker
-            for row in rows:
-                futures[row.folder] = pool.submit(work, row)
-        for number, row in enumerate(rows, start=1):
-            own = ", ".join(s[:2] for s in row.own) or "nothing"
-            if jobs > 1:
-                futures[row.folder].result()
-            else:
-                print(f"row {number}/{len(rows)}, {row.folder}: computes {own}", file=stream, flush=True)
-                work(row)
-            minutes = (time.monotonic() - start) / 60
-            left = minutes / number * (len(rows) - number)
-            state = "failed" if row.folder in failed else "done"
-            print(f"row {number}/{len(rows)}, {row.folder}: {state}, {minutes:.1f} min so far, about "
-                  f"{left:.0f} min left", file=stream, flush=True)  # fmt: skip
+    start, done, waiting, running = time.monotonic(), set(), list(rows), {}
+    with ThreadPoolExecutor(max_workers=jobs) as pool, _children_end():
+        submit = pool.submit if jobs > 1 else _at_once
+        while waiting or running:
+            ready = [r for r in waiting if set(r.owners.values()) - {r.folder} <= done]
+            for row in ready[: jobs - len(running)]:
+                waiting.remove(row)
+                own = ", ".join(s[:2] for s in row.own) or "nothing"
+                print(f"{row.folder}: computes {own}", file=stream, flush=True)
+                running[submit(_run_one, row, dict(failed), fresh, jobs, stream)] = row
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                row, reason = running.pop(future), future.result()
+                done.add(row.folder)
+                failed |= {row.folder: reason} if reason else {}
+                minutes = (time.monotonic() - start) / 60
+                left = minutes / len(done) * (len(rows) - len(done))
+                state = "failed" if reason else "done"
+                print(
+                    f"{row.folder}: {state}; {len(done)} of {len(rows)} rows, {minutes:.1f} min so far, "
+                    f"about {left:.0f} min left",
+                    file=stream,
+                    flush=True,
+                )
     return failed
+
+
+def _at_once(work: Callable, *arguments) -> Future:
+    """`work` here and now, in the thread that an interrupt reaches."""
+    future: Future = Future()
+    future.set_result(work(*arguments))
+    return future
+
+
+@contextlib.contextmanager
+def _children_end():
+    """Rows in processes of their own end when this one is told to."""
+    try:
+        yield
+    except BaseException:
+        for child in list(_children):
+            child.terminate()
+        raise
+
+
+def _run_one(row: Row, failed: Mapping[str, str], fresh: bool, jobs: int, stream: TextIO) -> str:
+    """Run one row; why it failed, '' when it did not."""
+    for owner in set(row.owners.values()) & set(failed):
+        if lost := _lost(row, owner):
+            return f"it shares {lost} with {owner}, which failed"
+    try:
+        if row.own:
+            (_in_a_process if jobs > 1 else _here)(row, fresh, jobs, stream)
+    except M2SError as error:
+        return str(error).splitlines()[0]
+    return ""
 
 
 def _lost(row: Row, owner: str) -> str:
@@ -241,32 +267,33 @@ def _lost(row: Row, owner: str) -> str:
     return ""
 
 
-def _here(row: Row, fresh: bool, stream: TextIO) -> None:
-    if row.own:
-        run_profile(
-            row.plan.profile, row.plan.run_dir, row.own, fresh=fresh, root=row.plan.root, stream=stream
-        )
+def _here(row: Row, fresh: bool, jobs: int, stream: TextIO) -> None:
+    run_profile(row.plan.profile, row.plan.run_dir, row.own, fresh=fresh, root=row.plan.root, stream=stream)
 
 
-def _in_a_process(row: Row, fresh: bool, stream: TextIO) -> None:
+def _in_a_process(row: Row, fresh: bool, jobs: int, stream: TextIO) -> None:
     """The same by the command that a user would give; what it says goes into the row's folder."""
-    if not row.own:
-        return
     folder = row.plan.run_dir
     command = [sys.executable, "-m", "m2s_lib.runs.cli", "run", str(folder / "row.yaml")]
     command += [word for s in row.own for word in ("--only", s[:2])] + ["--fresh"] * fresh
+    threads = str(max(record.cpu_count() // jobs, 1))  # rows that share cores must not fight for them
     log = folder / "row.log"
     with open(log, "w", encoding="utf-8") as out:
-        done = subprocess.run(
+        child = subprocess.Popen(
             command,
             stdout=out,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "M2S_ROOT": str(row.plan.root)},
+            env={"OMP_NUM_THREADS": threads, **os.environ, "M2S_ROOT": str(row.plan.root)},
         )
-    if done.returncode:
+        _children.add(child)
+        try:
+            status = child.wait()
+        finally:
+            _children.discard(child)
+    if status:
         said = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("m2s: ")]
-        raise StageFailed((said or [f"it ended with status {done.returncode}, see {log}"])[-1])
+        raise StageFailed((said or [f"it ended with status {status}, see {log}"])[-1])
 
 
 def rows_table(rows: Sequence[Row], failed: Mapping[str, str]) -> pd.DataFrame:

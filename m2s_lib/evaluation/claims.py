@@ -1,0 +1,152 @@
+"""What the paper claims, as differences that our own runs can show or not (sections 4.2.1, 4.2.2, 4.5).
+
+A claim compares two things that were measured alike: rows of Table 1, or encoders of one row. Its effect is
+the difference, paired over repeats; it counts as seen when the 95 % interval of the mean lies above 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from m2s_lib.evaluation.lvu_comparison import RETRIEVAL
+from m2s_lib.evaluation.repeats import FIRST_ROW, mean_interval
+from m2s_lib.evaluation.results import EMBEDDED_FILMS
+
+OURS = "ours"  # any encoder of ours, whatever its metadata
+SEEN, NOT_SEEN, OPPOSITE, NOT_MEASURABLE = "seen", "not seen", "the opposite is seen", "not measurable here"
+COLUMNS = (
+    *("claim", "section", "compared", "measure", "effect", "ci_low", "ci_high", "repeats", "verdict", "why"),
+)
+ONE_REPEAT = "one repeat has no interval over films and seeds: m2s run claims"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of one encoder: the mean of the result rows that match (all of `task` where it is not '')."""
+
+    name: str
+    benchmark: str
+    metric: str
+    split: str
+    task: str = ""
+
+    def of(self, results: pd.DataFrame) -> pd.Series:
+        """The measure by repeat, from rows of one encoder: repeat -> value, without what was not measured."""
+        mine = results[(results["benchmark"] == self.benchmark) & (results["metric"] == self.metric)]
+        mine = mine[(mine["split"] == self.split) & (mine["task"].eq(self.task) | (self.task == ""))]
+        return mine.dropna(subset=["value"]).groupby("repeat", sort=False)["value"].mean()
+
+
+PAIRS = Measure("mined pairs of the same theme", EMBEDDED_FILMS, "same theme", "all")
+MEASURES = (
+    Measure("LVU top-1, mean of its tasks", "LVU", "top-1", "test"),
+    Measure("LVU place, P@1", "LVU", "P@1", "val", f"{RETRIEVAL}: all queries"),
+    Measure("MovieNet places, mAP", "MovieNet", "mAP", "test", "place tagging"),
+    Measure("MovieNet boundaries, pooled AP", "MovieNet", "pooled AP", "test", "scene boundaries"),
+    Measure("moderation, mean AP", "MCD", "AP", "test", "average"),
+    Measure("scenes of the same theme, P@1", EMBEDDED_FILMS, "P@1", "all", "scene retrieval"),
+)
+LVU_TASKS = MEASURES[:1]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One side should do better than the other: (row, encoder) each, row '' for the base case."""
+
+    text: str
+    section: str
+    better: tuple[str, str]
+    worse: tuple[str, str]
+    measures: tuple[Measure, ...] = MEASURES
+
+
+def _rows(text: str, section: str, better: int, *worse: int) -> list[Claim]:
+    return [Claim(text, section, (f"row {better}", OURS), (f"row {w}", OURS)) for w in worse]
+
+
+def _encoders(text: str, section: str, *worse: str, measures: Sequence[Measure] = MEASURES) -> list[Claim]:
+    return [Claim(text, section, (FIRST_ROW, OURS), (FIRST_ROW, w), tuple(measures)) for w in worse]
+
+
+CLAIMS = (
+    *_rows("training scale helps", "4.2.1a", 1, 2, 3, 4, 5),
+    *_rows("several shots beat one", "4.2.1b", 1, 6),
+    *_rows("nine shots beat four", "4.2.1b", 1, 7),
+    *_rows("nine shots beat sixteen", "4.2.1b", 1, 8),
+    *_rows("three frames a shot beat one", "4.2.1b", 9, 1),
+    *_rows("metadata helps: co-watch beats random film pairs", "4.2.1c", 1, 10),
+    *_rows("co-watch beats genre and synopsis", "4.2.1c", 1, 11, 12),
+    *_rows("genre and synopsis together beat co-watch", "4.2.1c", 13, 1),
+    *_rows("random initial weights do as well as CLIP's (difference from CLIP)", "4.2.1d", 1, 14),
+    *_rows("at 3,000 films MViTv2-S beats ViT-B/16", "4.2.1e", 15, 4),
+    *(
+        Claim(
+            "mined pairs are about themes, not looks", "3.1, supp. 2.1", (FIRST_ROW, "cowatch"),
+            (FIRST_ROW, other), (PAIRS,),
+        )
+        for other in ("random_metadata", "shot_encoder", "colour")
+    ),
+    *_encoders("ours beats other contrastive learning on its films", "4.2.2", "SimCLR", "MoCo", "ShotCoL"),
+    *_encoders("ours beats what it started from", "4.2", "random init", "E_shot mean"),
+    *_encoders(
+        "frozen features with a small MLP beat training on the task", "4.2.2", "ViS4mer-style",
+        measures=LVU_TASKS,
+    ),
+)  # fmt: skip
+
+
+def measure_claims(measured: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+    """Every claim by every measure that it has: the effect and whether it is seen.
+
+    Args:
+        measured: of `repeats.read_measured`.
+
+    Returns:
+        `COLUMNS`: compared says which two; effect, ci_low and ci_high are in the measure's unit (0..1),
+        paired over repeats; verdict is 'seen' (the interval lies above 0), 'the opposite is seen' (below),
+        'not seen' or 'not measurable here', and `why` says why not. A claim of which nothing was measured is
+        one line.
+    """
+    lines = []
+    for claim in claims:
+        both = [_side(measured, *side) for side in (claim.better, claim.worse)]
+        compared = " against ".join(_told(*s) for s in (claim.better, claim.worse))
+        about = {"claim": claim.text, "section": claim.section, "compared": compared}
+        lacking = [_told(*s) for s, rows in zip((claim.better, claim.worse), both, strict=True) if rows.empty]
+        if lacking:
+            why = f"{' and '.join(lacking)} was not measured in this run"
+            lines.append(about | _verdict(np.zeros(0), why) | {"measure": "all"})
+            continue
+        for measure in claim.measures:
+            pair = pd.concat([measure.of(rows) for rows in both], axis=1, join="inner")
+            if len(pair):
+                difference = pair.iloc[:, 0].to_numpy() - pair.iloc[:, 1].to_numpy()
+                lines.append(about | _verdict(difference) | {"measure": measure.name})
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _side(measured: pd.DataFrame, row: str, encoder: str) -> pd.DataFrame:
+    mine = measured[measured["row"] == row].dropna(subset=["value"])
+    plain = ~mine["encoder"].str.contains("permuted labels")
+    named = mine["encoder"].str.startswith("ours") if encoder == OURS else mine["encoder"] == encoder
+    return mine[plain & named]
+
+
+def _told(row: str, encoder: str) -> str:
+    if encoder == OURS:
+        return f"Table 1's {row}"
+    return encoder
+
+
+def _verdict(differences: np.ndarray, why: str = "") -> dict:
+    effect, low, high = mean_interval(differences)
+    n = int(np.isfinite(differences).sum())
+    if n < 2:
+        verdict, why = NOT_MEASURABLE, why or ONE_REPEAT
+    elif low > 0:
+        verdict = SEEN
+    else:
+        verdict = OPPOSITE if high < 0 else NOT_SEEN
+    return {"effect": effect, "ci_low": low, "ci_high": high, "repeats": n, "verdict": verdict, "why": why}
