@@ -112,11 +112,11 @@ def measure_claims(measured: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> 
     lines = []
     for claim in claims:
         both = [_side(measured, *side) for side in (claim.better, claim.worse)]
-        compared = " against ".join(_told(*s) for s in (claim.better, claim.worse))
+        compared = " against ".join(_names(claim))
         about = {"claim": claim.text, "section": claim.section, "compared": compared}
-        lacking = [_told(*s) for s, rows in zip((claim.better, claim.worse), both, strict=True) if rows.empty]
+        lacking = [name for name, rows in zip(_names(claim), both, strict=True) if rows.empty]
         if lacking:
-            why = f"{' and '.join(lacking)} was not measured in this run"
+            why = f"not measured in this run: {', '.join(lacking)}"
             lines.append(about | _verdict(np.zeros(0), why) | {"measure": "all"})
             continue
         for measure in claim.measures:
@@ -134,10 +134,11 @@ def _side(measured: pd.DataFrame, row: str, encoder: str) -> pd.DataFrame:
     return mine[plain & named]
 
 
-def _told(row: str, encoder: str) -> str:
-    if encoder == OURS:
-        return f"Table 1's {row}"
-    return encoder
+def _names(claim: Claim) -> list[str]:
+    """What the two sides are called: rows of Table 1 where both are ours, encoders otherwise."""
+    sides = (claim.better, claim.worse)
+    rows = all(encoder == OURS for _, encoder in sides)
+    return [row if rows else encoder for row, encoder in sides]
 
 
 def _verdict(differences: np.ndarray, why: str = "") -> dict:

@@ -90,7 +90,8 @@ def compare_place_retrieval(
     tables, neighbours = [], {}
     for name, one in found.items():
         if isinstance(one, Missing):
-            about = {"benchmark": BENCHMARK, "task": f"{RETRIEVAL}: all queries", "split": "val"}
+            what = f"{RETRIEVAL}{' in other films' if other_films_only else ''}: all queries"
+            about = {"benchmark": BENCHMARK, "task": what, "split": "val"}
             metrics = [f"P@{k}" for k in _KS]
             tables.append(missing_rows(one, **about, metrics=metrics, n_listed=len(task.split("val"))))
             continue

@@ -57,7 +57,7 @@ def compare_boundaries(
     config = replace(SBD_PROBE, epochs=epochs or SBD_PROBE.epochs)
     test = [f for f in labels.films if labels.split[f.film_id] == "test"]
     parts = [empty_results(chance_rows(test, benchmark=movienet.BENCHMARK, task=labels.task))]
-    listed = int(sum((f.labels[f.asked] > 0).sum() for f in test))
+    listed = sum(len(f.asked) for f in test)
     bar = Progress("scene boundaries", len(found) * len(seeds), "probes")
     for name, one in found.items():
         for seed in seeds:
@@ -140,8 +140,8 @@ def ovsd_pictures(
         found: encoder to film_id to shot embeddings, see `shot_vectors`.
 
     Returns:
-        The rows, task "scene boundaries, own shots"; and one row a film: film_id, title, n_shots, n_scenes,
-        n_boundaries, n_merged, n_far.
+        The rows, task "scene boundaries, own shots", not measured for an encoder without embeddings of these
+        films; and one row a film: film_id, title, n_shots, n_scenes, n_boundaries, n_merged, n_far.
     """
     labelled, rows = [], []
     for film_id, place in reference_films(films, folder).items():
@@ -154,8 +154,16 @@ def ovsd_pictures(
         return empty_results(), table
     about = {"benchmark": ovsd.BENCHMARK, "task": "scene boundaries, own shots"}
     parts = [empty_results(chance_rows(labelled, split="all films", **about))]
+    nothing = {
+        "split": "all films",
+        "metrics": _SBD_METRICS[:2],
+        "n_listed": sum(len(f.asked) for f in labelled),
+    }
     for name, one in found.items():
-        if not isinstance(one, Missing):
+        if isinstance(one, Missing) or not any(f.film_id in one for f in labelled):
+            rows = missing_rows(Missing(f"{name}, untrained", "no embeddings"), **about, **nothing)
+            parts.append(empty_results(rows))
+        else:
             tables = evaluate_untrained(labelled, one, encoder=name, **about)
             parts.append(Evaluation(*tables, pd.DataFrame()))
     return joined(parts), table
@@ -231,9 +239,9 @@ def _sides(places: PlaceScenes | None, tags: Mapping[str, str], film: str, after
     """What the scenes before and after a boundary are, and what they were taken for."""
     if places is None:
         return ""
-    scenes = places.scenes[places.scenes["film_id"] == film]
-    before = scenes[scenes["shot"] <= after].sort_values("shot").tail(1)
-    behind = scenes[scenes["shot"] + scenes["n_shots"] > after + 1].sort_values("shot").head(1)
+    scenes = places.scenes[places.scenes["film_id"] == film].sort_values("start")
+    before = scenes[(scenes["start"] <= after) & (after < scenes["end"])].head(1)
+    behind = scenes[(scenes["start"] <= after + 1) & (after + 1 < scenes["end"])].tail(1)
     pair = pd.concat([before, behind])
     if len(pair) < 2:
         return ""

@@ -36,7 +36,8 @@ class PlaceScenes:
 
     Attributes:
         scenes: item (the scene's id), film_id, shot and n_shots (what the encoder sees: the middle nine shots
-            at most), split, places (names of classes, joined by '|').
+            at most), start and end (all of the scene's shots, half-open), split, places (names of classes,
+            joined by '|').
         classes: names of the places that are named often enough, in alphabetical order.
         report: one row a film: film_id, split, n_scenes, n_tagged (with a place of the classes), n_untagged,
             n_rare (only places that are too rare), n_outside (beyond the film's shots), n_bad (not
@@ -105,7 +106,7 @@ def _with_classes(found: list[dict], rows: list[dict], min_count: int, root: Pat
         )
     known = set(classes)
     kept = [{**s, "places": SEPARATOR.join(p for p in s["places"] if p in known)} for s in found]
-    table = pd.DataFrame(kept)[["item", "film_id", "shot", "n_shots", "split", "places"]]
+    table = pd.DataFrame(kept)[["item", "film_id", "shot", "n_shots", "start", "end", "split", "places"]]
     rare = table["places"] == ""
     report = pd.DataFrame(rows)
     by_film = table.groupby("film_id")["places"].agg(
@@ -138,7 +139,9 @@ def _film_scenes(film_id: str, annotation: dict, n_shots: Mapping[str, int] | No
             n = min(shots[1] - shots[0], most)
             first = shots[0] + (shots[1] - shots[0] - n) // 2
             item = str(scene.get("id") or f"{film_id}_{number:04d}")
-            scenes.append({"item": item, "film_id": film_id, "shot": first, "n_shots": n, "places": places})
+            whole = {"start": shots[0], "end": shots[1]}
+            seen = {"item": item, "film_id": film_id, "shot": first, "n_shots": n}
+            scenes.append(seen | whole | {"places": places})
     return scenes, counts
 
 

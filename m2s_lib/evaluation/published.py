@@ -89,7 +89,8 @@ def beside_measured(
 
     Args:
         published: of `read_published`, one table.
-        measured: rows as in results.parquet; several seeds become their mean. A column `run` is kept.
+        measured: rows as in results.parquet; several seeds become their mean. Columns `run` and `seeds`
+            (of rows that are means already, see `over_repeats`) are kept.
         same: measured encoder to the paper's model, such as {"ours (co-watch)": "Ours"}; an encoder of the
             paper's name needs no entry, every other one gets a row of its own.
         split: of the measured rows.
@@ -159,10 +160,11 @@ def _seed_means(measured: pd.DataFrame) -> pd.DataFrame:
     runs = measured.assign(run=measured["run"] if "run" in measured.columns else "")
     keys = ["task", "encoder", "metric"]
     first: Sequence[str] = ("n", "n_found", "n_listed", "run")
+    seeds = ("seeds", "first") if "seeds" in runs.columns else ("seed", "nunique")
     return runs.groupby(keys, sort=False, as_index=False).agg(
         **{c: (c, "mean") for c in ("value", "ci_low", "ci_high")},
         **{c: (c, "first") for c in first},
-        seeds=("seed", "nunique"),
+        seeds=seeds,
         seed_sd=("value", "std"),
     )
 

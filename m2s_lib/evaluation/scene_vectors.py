@@ -104,12 +104,12 @@ def shot_sequences(
 ) -> dict[str, np.ndarray]:
     """Features of the shots of scenes, in their order: item -> float32 [its shots, d], for heads that read
     sequences. Scenes of one item follow each other; scenes of films without a store are left out."""
-    there = scenes[scenes["film_id"].isin(set(stores))]
-    shots = there.loc[there.index.repeat(there["n_shots"])].reset_index(drop=True)
+    there = scenes[scenes["film_id"].isin(set(stores))].reset_index(drop=True)
+    shots = there.loc[there.index.repeat(there["n_shots"])]
     if shots.empty:
         return {}
-    within = shots.groupby(["item", "shot"], sort=False).cumcount()
-    table = shots.assign(shot=shots["shot"] + within, n_shots=1)
+    within = shots.groupby(level=0).cumcount()  # the shot's place in its scene
+    table = shots.assign(shot=shots["shot"].to_numpy() + within.to_numpy(), n_shots=1).reset_index(drop=True)
     values = embed_scenes(encoder, stores, table, 9 * sources.batch, sources.device)
     rows = pd.Series(np.arange(len(table))).groupby(table["item"].to_numpy(object), sort=False).agg(list)
     return {str(item): values[index] for item, index in rows.items()}

@@ -1,0 +1,84 @@
+"""Tables and figures of a run as files named by the paper's numbers, in `<run>/paper/`."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from m2s_lib.files import atomic_path
+from m2s_lib.runs.project import find_stage, stage_names
+from m2s_lib.runs.record import read_record
+
+FOLDER = "paper"
+# What the paper shows, the file's name, and which figure of which stage it is.
+FIGURES = (
+    ("Fig. 1, supp. Fig. 1 to 3: similar scene pairs by encoder", "fig1", "03", "fig1_scene_pairs"),
+    ("Fig. 2: A, B and V of a film pair", "fig2", "02", "fig2"),
+    ("Fig. 3: pairs that E_scene learns from", "fig3_pairs", "04", "fig3_pairs"),
+    ("Fig. 3: loss while it learns", "fig3_training", "04", "fig3_training"),
+    ("Supp. Fig. 4: places, searched", "supp_fig4", "05", "supp_fig4"),
+    ("Supp. Fig. 5: genre", "supp_fig5", "05", "supp_fig5_genre"),
+    ("Supp. Fig. 6: way of speaking", "supp_fig6", "05", "supp_fig6_way_speaking"),
+    ("Supp. Fig. 7: relationship", "supp_fig7", "05", "supp_fig7_relationship"),
+    ("Supp. Fig. 8: scene boundaries and places", "supp_fig8", "06", "supp_fig8"),
+    ("Supp. Fig. 9 and 10: moderation", "supp_fig10", "07", "supp_fig10"),
+)
+COLUMNS = ("figure", "file", "stage", "drawn", "alt")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """A table without its index; the same numbers give the same bytes."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def write_table(folder: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFrame) -> None:
+    """name.csv with the numbers, name.html and name.tex with the table as it is looked at."""
+    write_csv(folder / f"{name}.csv", numbers)
+    with atomic_path(folder / f"{name}.html") as temporary:
+        temporary.write_text(shown.to_html(escape=True, border=0) + "\n", encoding="utf-8")
+    with atomic_path(folder / f"{name}.tex") as temporary:
+        temporary.write_text(shown.to_latex(escape=True), encoding="utf-8")
+
+
+def write_figures(folder: Path, run_dir: Path, root: Path) -> pd.DataFrame:
+    """Copy the paper's figures (PNG, PDF, CSV) out of the stages of a run.
+
+    Args:
+        folder: where to. run_dir: whose stages drew them. root: the project's.
+
+    Returns:
+        A row a figure: figure, file, stage, drawn ('yes', or why not), alt. figures.csv holds it too.
+    """
+    known, rows = stage_names(root / "notebooks"), []
+    for figure, name, number, drawn_as in FIGURES:
+        stage = find_stage(number, known) or number
+        found = {f["id"]: f for f in read_record(run_dir, stage).get("figures") or []}
+        entry = found.get(drawn_as, {})
+        for kind in ("png", "pdf", "csv"):
+            if kind in entry:
+                with atomic_path(folder / f"{name}.{kind}") as temporary:
+                    shutil.copyfile(run_dir / stage / entry[kind], temporary)
+        drawn = "yes" if entry else f"no: {stage} of this run has not drawn {drawn_as}"
+        rows.append(dict(zip(COLUMNS, (figure, name, stage, drawn, entry.get("alt", "")), strict=True)))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    write_csv(folder / "figures.csv", table)
+    return table
+
+
+def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame], shown: Mapping[str, pd.DataFrame]) -> None:
+    """`write_table` for each."""
+    for name, numbers in tables.items():
+        write_table(folder, name, numbers, shown[name])
+
+
+def publish(run_dir: Path, folder: Path) -> Path:
+    """`<run>/paper` as a link to the stage's folder, so that a moved run keeps it."""
+    link = run_dir / FOLDER
+    if link.is_symlink():
+        link.unlink()
+    if not link.exists():
+        link.symlink_to(os.path.relpath(folder, run_dir), target_is_directory=True)
+    return link
