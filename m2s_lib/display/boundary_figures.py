@@ -27,6 +27,7 @@ def boundaries_figure(
     if not len(rows):
         raise M2SError("there is no boundary to draw: the table has 0 rows")
     width = WIDTH - 2 * MARGIN
+    left = 0.45 * width  # for the film; what is true and what was predicted needs more
     strips = [
         filmstrip(store_of(stores, r.film_id), int(r.shot), int(r.n_shots), FRAME_PX, int(r.n_shots))
         for r in rows.itertuples()
@@ -39,13 +40,13 @@ def boundaries_figure(
         right += same
         title = (titles or {}).get(row["film_id"], row["film_id"])
         text_at(
-            fig, MARGIN, top, f"{title}, after shot {row['shot'] + row['boundary'] - 1}", width / 2, va="top"
+            fig, MARGIN, top, f"after shot {row['shot'] + row['boundary'] - 1} of {title}", left, va="top"
         )
         what = {1: "the scene changes", 0: "the scene goes on"}
         said = f"{'✓' if same else '✗'} {what[int(row['label'])]}; predicted: {what[int(row['prediction'])]}"
         said += f" ({row['score']:.2f})"
         colour = RIGHT if same else WRONG
-        text_at(fig, MARGIN + width / 2, top, said, width / 2, va="top", weight="bold", color=colour)
+        text_at(fig, MARGIN + left, top, said, width - left, va="top", weight="bold", color=colour)
         axes = picture_at(fig, strip, MARGIN, top + LINE, width, height, f"{title} {row['shot']}")
         axes.set_anchor("NW")
         across = frame_width(stores[row["film_id"]], FRAME_PX) + GAP

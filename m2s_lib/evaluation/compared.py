@@ -13,7 +13,7 @@ import torch
 
 from m2s_lib.evaluation.comparators import TRAINED_HERE
 from m2s_lib.evaluation.computed_features import Vectors
-from m2s_lib.evaluation.encoders import Encoder, OurSceneEncoder, ShotMeanEncoder
+from m2s_lib.evaluation.encoders import Encoder, JoinedEncoder, OurSceneEncoder, ShotMeanEncoder
 from m2s_lib.evaluation.scene_vectors import Sources
 from m2s_lib.evaluation.trained_comparators import train_comparator
 from m2s_lib.evaluation.weight_files import Missing
@@ -36,6 +36,7 @@ def compared_encoders(
     source: str,
     scene_encoder: str | os.PathLike | None,
     shot_encoder: str | os.PathLike | None,
+    beside: str | os.PathLike = "",
     trained_dir: str | os.PathLike = "",
     weights_dir: str | os.PathLike = "",
     features_dir: str | os.PathLike = "",
@@ -48,6 +49,7 @@ def compared_encoders(
         compared: names of comparators, see `comparators.NAMES` and `comparators.ELSEWHERE`.
         source: kind of metadata behind E_scene's pairs (cowatch, genre, synopsis, random).
         scene_encoder, shot_encoder: files of E_scene and E_shot; None where nothing was trained.
+        beside: a second E_scene whose features are put beside the first's (Table 1, row 13), '' for none.
         trained_dir: folder of the comparators trained here.
         weights_dir, features_dir, hub: as in `Sources`.
 
@@ -60,17 +62,20 @@ def compared_encoders(
     if scene_encoder is not None:
         ours = OurSceneEncoder(scene_encoder, our_name(source))
         encoders, shape = [ours], ours.model.config
+        if str(beside):
+            encoders = [JoinedEncoder([ours, OurSceneEncoder(beside)], f"{our_name(source)}, joined")]
     if shot_encoder is not None:
         encoders.append(ShotMeanEncoder(shot_encoder, SHOT_MEAN))
     sources = Sources(weights_dir, features_dir, trained_dir, shape, online=hub, device=device)
     return [*encoders, *compared], sources
 
 
-def run_encoders(stage) -> tuple[list[str | Encoder], Sources]:
+def run_encoders(stage, *, beside: str | os.PathLike = "") -> tuple[list[str | Encoder], Sources]:
     """`compared_encoders` for a run: what its stages 01, 02 and 04 recorded and wrote.
 
     Args:
         stage: an open stage (`m2s_lib.runs.open_stage`) after 04; what is read becomes its input.
+        beside: as in `compared_encoders`.
     """
     fourth = stage.earlier("04")
     asked = fourth.parameters
@@ -82,6 +87,7 @@ def run_encoders(stage) -> tuple[list[str | Encoder], Sources]:
         source=stage.earlier("02").metrics["source"],
         scene_encoder=stage.input(f"{fourth.stage}/scene_encoder.safetensors") if trained else None,
         shot_encoder=stage.input(shot_encoder) if shot_encoder.is_file() else None,
+        beside=beside,
         trained_dir=stage.input(f"{fourth.stage}/comparators") if fourth.metrics["comparators"] else "",
         weights_dir=stage.given(asked.weights_dir),
         features_dir=stage.given(asked.features_dir),

@@ -5,7 +5,7 @@ of scenes. What an encoder is made of, and where other people's weights come fro
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -49,6 +49,21 @@ class Encoder:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, dim={self.dim})"
+
+
+class JoinedEncoder(Encoder):
+    """Several encoders' features of a scene, one after the other (Table 1, row 13)."""
+
+    def __init__(self, parts: Sequence[Encoder], name: str):
+        self.parts, self.name, self.dim = list(parts), name, sum(p.dim for p in parts)
+
+    def embed(self, scenes: Tensor) -> Tensor:
+        return torch.cat([p.embed(scenes) for p in self.parts], dim=1)
+
+    def to(self, device: torch.device | str) -> Self:
+        for part in self.parts:
+            part.to(device)
+        return self
 
 
 class ShotwiseEncoder(Encoder):

@@ -23,6 +23,7 @@ from m2s_lib.evaluation.boundary_metrics import (
 from m2s_lib.evaluation.metrics import Measured
 from m2s_lib.evaluation.results import prediction_table, result_row, result_table
 from m2s_lib.evaluation.shot_windows import LabelledFilm, ShotWindows, match_embeddings
+from m2s_lib.progress import Progress
 
 TASK = "scene boundaries"
 RANDOM = "random scores"
@@ -101,6 +102,7 @@ def leave_one_film_out(
             f"{len(used)} of {len(films)} have embeddings"
         )
     tested, order = [], np.arange(len(used))
+    bar = Progress(f"{benchmark}, leave one film out", len(used), "films")
     for number in range(len(used)):
         turned = [used[i] for i in np.roll(order, -number)]
         parts = {"test": turned[:1], "val": turned[1 : 1 + val_films], "train": turned[1 + val_films :]}
@@ -109,6 +111,7 @@ def leave_one_film_out(
         scores = _fit_and_score(windows, fit, seed + number, what)
         cut = _threshold(threshold, scores["val"])
         tested += [(film, cut) for film in scores["test"]]
+        bar.step()
     about = {"benchmark": benchmark, "task": task, "split": LEFT_OUT, "encoder": encoder, "seed": seed}
     scored, cuts = [film for film, _ in tested], [cut for _, cut in tested]
     return measure(scored, cuts, about, report), predictions(scored, cuts, about)

@@ -17,6 +17,7 @@ from m2s_lib.method.frame_encoder import FrameEncoder
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
 
+_OURS = "backbone."  # of names in files of save_encoder
 FILES = (".safetensors", ".pt", ".pth", ".bin")
 KINDS = {"shot": (ShotEncoder, ShotEncoderConfig), "scene": (SceneEncoder, SceneEncoderConfig)}
 
@@ -58,13 +59,16 @@ def load_backbone(encoder: FrameEncoder, source: str | os.PathLike) -> FrameEnco
 
     Args:
         encoder: its configuration has to describe the checkpoint's shapes; CLIP needs preset 'clip'.
-        source: a local .safetensors, .pt or .pth state dict in the layout of timm, OpenAI CLIP or open_clip,
+        source: a local .safetensors, .pt or .pth state dict in the layout of timm, OpenAI CLIP, open_clip or
+            of `save_encoder`,
             or the name of a timm model, which the model hub serves when it is online or in its cache.
     Raises:
         M2SError: absent, unreadable, or made for another shape.
     """
     source = os.fspath(source)
     state = _read_state(source) if source.endswith(FILES) or os.path.exists(source) else _hub_state(source)
+    if any(n.startswith(_OURS) for n in state):  # an encoder of ours; its projections are for contrast only
+        state = {n.removeprefix(_OURS): v for n, v in state.items() if n.startswith(_OURS)}
     arch = vision_transformer if encoder.config.arch == "vit" else mvitv2
     state = arch.checkpoint_filter_fn(state, encoder.backbone)
     prefix = "head" if encoder.config.arch == "vit" else "head.fc"

@@ -6,6 +6,7 @@ compute alike are computed once, by the first of them; the others have a link to
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from m2s_lib.runs.project import stage_names
 ROWS = "rows"
 TABLE = "rows.parquet"
 RESULTS = "results.parquet"
+_ALL_ROWS = "{rows}"  # in a row's parameter: the folder of all rows, to read what another row has written
 _children: set[subprocess.Popen] = set()
 COLUMNS = ("row", "repeat", "folder", "stage", "status", "shared_with", "seconds", "reason")
 
@@ -44,11 +46,17 @@ class Row:
     folder: str
     plan: Plan
     owners: dict[str, str]  # stage -> folder of the row that computes it, its own or an earlier one's
+    reads: tuple[str, ...] = ()  # folders of other rows whose files its parameters name
 
     @property
     def own(self) -> tuple[str, ...]:
         """Stages that this row computes itself."""
         return tuple(s for s in self.plan.stages if self.owners[s] == self.folder)
+
+    @property
+    def needs(self) -> set[str]:
+        """Folders of the rows that have to be done before."""
+        return {*self.owners.values(), *self.reads} - {self.folder}
 
 
 def plan_rows(
@@ -85,7 +93,8 @@ def plan_rows(
         for name, changes in rows.items():
             label = ", ".join(filter(None, (name, repeat)))
             folder = safe_name("-".join(filter(None, (name, repeat))).replace(" ", "_"))
-            one = replace(plain, name=label, parameters=_merged(profile.parameters, more, changes))
+            parameters, reads = _with_rows(_merged(profile.parameters, more, changes), whole)
+            one = replace(plain, name=label, parameters=parameters)
             try:
                 plan = plan_run(one, whole.run_dir / ROWS / folder, overrides=overrides, root=root)
             except M2SError as error:
@@ -96,16 +105,36 @@ def plan_rows(
             owners = {
                 s: computed.setdefault(_key(plan, s), folder) for s in plan.stages
             }  # the first row with these values computes it
-            planned.append(Row(name, repeat, folder, plan, owners))
+            planned.append(Row(name, repeat, folder, plan, owners, reads))
     if problems:
         raise M2SError(listed(f"{len(problems)} row(s) of profile {profile.name} cannot be run", problems))
     if len({r.folder for r in planned}) < len(planned):
         raise M2SError(f"profile {profile.name}: two rows have the same name, once made a file's name")
+    before: set[str] = set()
+    for row in planned:
+        if late := row.needs - before:
+            raise M2SError(
+                f"profile {profile.name}: row {row.name!r} needs {min(late)!r}, which no row before it is"
+            )
+        before.add(row.folder)
     if names:
         wanted = {r.folder for r in planned if r.name in names}
-        wanted |= {o for r in planned if r.folder in wanted for o in r.owners.values()}
+        for row in reversed(planned):  # what a row needs stands before it
+            wanted |= row.needs if row.folder in wanted else set()
         planned = [r for r in planned if r.folder in wanted]
     return whole, planned
+
+
+def _with_rows(parameters: dict[str, dict[str, object]], whole: Plan) -> tuple[dict, tuple[str, ...]]:
+    """Parameters with "{rows}" in texts replaced by the folder of the rows, and the rows that they name."""
+    place, found = whole.run_dir / ROWS, []
+    inside = place.relative_to(whole.root) if place.is_relative_to(whole.root) else place
+    for values in parameters.values():
+        for name, value in values.items():
+            if isinstance(value, str) and _ALL_ROWS in value:
+                found += re.findall(re.escape(_ALL_ROWS) + r"/([^/]+)/", value)
+                values[name] = value.replace(_ALL_ROWS, inside.as_posix())
+    return parameters, tuple(found)
 
 
 def _merged(*parts: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
@@ -205,7 +234,7 @@ def _run_all(rows: Sequence[Row], fresh: bool, jobs: int, stream: TextIO) -> dic
     with ThreadPoolExecutor(max_workers=jobs) as pool, _children_end():
         submit = pool.submit if jobs > 1 else _at_once
         while waiting or running:
-            ready = [r for r in waiting if set(r.owners.values()) - {r.folder} <= done]
+            ready = [r for r in waiting if r.needs <= done]
             for row in ready[: jobs - len(running)]:
                 waiting.remove(row)
                 own = ", ".join(s[:2] for s in row.own) or "nothing"
@@ -247,9 +276,11 @@ def _children_end():
 
 def _run_one(row: Row, failed: Mapping[str, str], fresh: bool, jobs: int, stream: TextIO) -> str:
     """Run one row; why it failed, '' when it did not."""
-    for owner in set(row.owners.values()) & set(failed):
+    for owner in sorted(row.needs & set(failed)):
         if lost := _lost(row, owner):
             return f"it shares {lost} with {owner}, which failed"
+        if owner in row.reads:
+            return f"it reads what {owner} writes, which failed"
     try:
         if row.own:
             (_in_a_process if jobs > 1 else _here)(row, fresh, jobs, stream)

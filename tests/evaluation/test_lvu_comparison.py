@@ -17,7 +17,7 @@ from m2s_lib.evaluation.lvu_figures import place_finds, shown_predictions
 from m2s_lib.evaluation.results import PREDICTION_COLUMNS, RESULT_COLUMNS, prediction_table
 from m2s_lib.evaluation.weight_files import Missing
 from tests.evaluation.lvu_folders import write_lvu
-from tests.evaluation.test_lvu_evaluation import D, SMALL, only, vectors
+from tests.evaluation.test_lvu_evaluation import SMALL, D, only, vectors
 
 OURS, CONTROL, NOISE, CLIP = "ours (co-watch)", "ours (co-watch) (permuted labels)", "noise", "CLIP ViT-B/16"
 

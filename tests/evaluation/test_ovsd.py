@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders import ColourEncoder, shot_embeddings
-from m2s_lib.evaluation.ovsd import boundary_labels, label_store, read_ovsd
+from m2s_lib.evaluation.ovsd import BESIDE, boundary_labels, label_store, ovsd_folder, read_ovsd
 from m2s_lib.evaluation.probes import ProbeConfig
 from m2s_lib.evaluation.scene_boundaries import chance_rows, evaluate_untrained, leave_one_film_out
 from m2s_lib.evaluation.window_probe import window_probe
@@ -94,6 +94,29 @@ def test_a_films_own_shots_get_labels_by_time(tmp_path):
     path = write_shots(tmp_path / "timeless.arrow", shots, None, aspect=1.0, fps=4.0, source="features")
     with pytest.raises(M2SError, match="film timeless has shots without times"):
         label_store(ShotStore(path), tmp_path / "scenes.txt")
+
+
+def test_the_folder_is_the_one_given_or_what_lies_beside_the_runs_films(tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    assert ovsd_folder("", films) is None
+    assert ovsd_folder(str(tmp_path / "mine"), films) == tmp_path / "mine"  # whether it is there or not
+    assert ovsd_folder(BESIDE, films) is None
+    (tmp_path / "ovsd").mkdir()
+    assert ovsd_folder(BESIDE, films) == tmp_path / "ovsd"
+    assert ovsd_folder(BESIDE, "embedded") is None
+    assert ovsd_folder(BESIDE, "") is None
+
+
+def test_films_that_came_with_features_are_ovsd_itself_when_they_have_scenes(tmp_path):
+    films = tmp_path / "films"
+    write_film(films / "01", [(0, 9), (10, 19)], [(0, 9), (10, 19)])
+    (tmp_path / "ovsd").mkdir()
+    assert ovsd_folder(BESIDE, films, "features") == films
+    assert len(read_ovsd(ovsd_folder(BESIDE, films, "features")).films) == 1
+    assert ovsd_folder(BESIDE, films, "movienet") == tmp_path / "ovsd"
+    (films / "01" / "scenes.txt").unlink()
+    assert ovsd_folder(BESIDE, films, "features") is None
 
 
 def test_the_nine_shared_films_are_read_whole(shared_data):

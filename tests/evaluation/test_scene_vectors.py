@@ -4,9 +4,16 @@ import pytest
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.computed_features import Vectors, write_features_file
-from m2s_lib.evaluation.encoders import ColourEncoder, OurSceneEncoder, embed_scenes
+from m2s_lib.evaluation.encoders import ColourEncoder, OurSceneEncoder, embed_scenes, shot_embeddings
 from m2s_lib.evaluation.results import RESULT_COLUMNS
-from m2s_lib.evaluation.scene_vectors import Sources, missing_rows, scene_vectors, shot_item, shot_vectors
+from m2s_lib.evaluation.scene_vectors import (
+    Sources,
+    missing_rows,
+    scene_vectors,
+    shot_item,
+    shot_sequences,
+    shot_vectors,
+)
 from m2s_lib.evaluation.weight_files import Missing
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 from tests.evaluation.test_encoders import noise_store
@@ -47,6 +54,31 @@ def test_shots_by_every_kind_of_encoder(tmp_path):
     assert {f: x.shape for f, x in found["LGSS"].items()} == {"a": (6, 4), "b": (2, 4)}  # c is not complete
     assert isinstance(found["I3D"], Missing)
     assert shot_item("tt1", 7) == "tt1:0007"
+
+
+def test_sequences_are_the_shots_of_an_items_scenes_one_after_the_other():
+    stores = {"a": noise_store(1, 6), "b": noise_store(2, 5)}
+    rows = [("t", "b", 1, 2), ("s", "a", 0, 3), ("gone", "c", 0, 4), ("s", "a", 3, 2), ("s", "b", 0, 2)]
+    scenes = pd.DataFrame(rows, columns=["item", "film_id", "shot", "n_shots"])
+    every = shot_embeddings(ColourEncoder(), stores)
+    got = shot_sequences(ColourEncoder(), scenes, stores, Sources(batch=1))
+    assert list(got) == ["t", "s"]
+    np.testing.assert_array_equal(got["t"], every["b"][1:3])
+    np.testing.assert_array_equal(got["s"], np.concatenate([every["a"][:5], every["b"][:2]]))
+    assert got["s"].dtype == np.float32
+    twice = scenes.set_axis([0, 1, 0, 1, 0])  # the index of tables that were put together
+    again = shot_sequences(ColourEncoder(), twice, stores, Sources())
+    np.testing.assert_array_equal(again["s"], got["s"])
+    assert shot_sequences(ColourEncoder(), scenes[2:3], stores, Sources()) == {}
+
+
+def test_overlapping_scenes_of_an_item_keep_their_own_shots():
+    stores = {"a": noise_store(1, 6)}
+    scenes = pd.DataFrame({"item": "s", "film_id": "a", "shot": [0, 0, 2], "n_shots": [3, 2, 3]})
+    got = shot_sequences(ColourEncoder(), scenes, stores, Sources())["s"]
+    np.testing.assert_array_equal(
+        got, shot_embeddings(ColourEncoder(), stores)["a"][[0, 1, 2, 0, 1, 2, 3, 4]]
+    )
 
 
 def test_an_encoder_that_is_not_there_has_rows_without_values():

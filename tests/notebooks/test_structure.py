@@ -12,6 +12,7 @@ import pytest
 
 from m2s_lib.runs.parameters import load_profile, profile_names, read_parameters
 from m2s_lib.runs.plan import plan_run
+from m2s_lib.runs.rows import plan_rows
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -237,8 +238,26 @@ def test_profiles_fit_the_notebooks(profile):
         }
 
 
-def test_the_four_profiles_are_there():
-    assert {"demo", "smoke", "films", "paper"} <= set(PROFILES)
+def test_the_profiles_of_the_readme_are_there():
+    assert {"demo", "smoke", "films", "ovsd", "claims", "ablation", "paper"} <= set(PROFILES)
+
+
+def test_the_ablation_is_table_1():
+    from m2s_lib.evaluation.published import read_settings
+
+    rows = load_profile("ablation", ROOT / "data_manifests/profiles").rows
+    settings = read_settings("Table 1").set_index("row")
+    assert list(rows) == [f"row {n}" for n in settings.index]
+    for number, row in settings.iterrows():
+        asked = rows[f"row {number}"]
+        assert asked.get("02", {}).get("films_share", 1.0) == row["pretrain_films"] / 30_000
+        assert asked.get("03", {}).get("shots_per_scene", 9) == row["shots"]
+        assert asked.get("01", {}).get("frames_per_shot", 1) == row["frames"]
+        assert ("scene_weights" in asked.get("04", {})) == (row["scene_init"] == "CLIP")
+        assert ("mvitv2" in asked.get("04", {}).get("scene_encoder", "")) == (row["backbone"] != "ViT-B/16")
+        source = asked.get("02", {}).get("metadata_source", "cowatch")
+        both = "+synopsis" if "lvu_beside" in asked.get("05", {}) else ""
+        assert source.replace("cowatch", "co-watch") + both == row["metadata"]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -251,23 +270,30 @@ def test_profiles_hold_values_that_the_method_accepts(profile):
     from m2s_lib.method.shot_encoder import ShotEncoderConfig
     from m2s_lib.method.training import ContrastiveConfig
 
-    v = {n: x for values in plan_run(profile, root=ROOT).values.values() for n, x in values.items()}
-    ScanConfig(
-        v["frame_size"],
-        v["frames_per_shot"],
-        v["detector"],
-        v["detector_threshold"],
-        v["min_shot_s"],
-        reader=v["reader"],
-    )
-    ShotEncoderConfig.preset(v["shot_encoder"], image_size=v["frame_size"])
-    SceneEncoderConfig.preset(v["scene_encoder"], image_size=v["frame_size"])
-    MiningConfig(v["shots_per_scene"], v["keep"], v["keep_ratio"])
-    pooling = Pooling(v["movie_shots"], v["avg_kernel"], v["avg_stride"], v["max_kernel"], v["max_stride"])
-    MovieTrainConfig(pooling, epochs=v["movie_epochs"], batch=v["movie_batch"], held_out=v["movie_held_out"])
-    for kind in ("shot", "scene"):
-        names = ("epochs", "batch", "warmup_epochs", "queue", "momentum")
-        ContrastiveConfig(**{name: v[f"{kind}_{name}"] for name in names})
+    content = load_profile(profile, ROOT / "data_manifests" / "profiles")
+    rows = [row.plan for row in plan_rows(content, root=ROOT)[1]] if content.rows else []
+    for plan in rows or [plan_run(profile, root=ROOT)]:
+        v = {n: x for values in plan.values.values() for n, x in values.items()}
+        ScanConfig(
+            v["frame_size"],
+            v["frames_per_shot"],
+            v["detector"],
+            v["detector_threshold"],
+            v["min_shot_s"],
+            reader=v["reader"],
+        )
+        ShotEncoderConfig.preset(v["shot_encoder"], image_size=v["frame_size"])
+        SceneEncoderConfig.preset(v["scene_encoder"], image_size=v["frame_size"])
+        MiningConfig(v["shots_per_scene"], v["keep"], v["keep_ratio"])
+        pooling = Pooling(
+            v["movie_shots"], v["avg_kernel"], v["avg_stride"], v["max_kernel"], v["max_stride"]
+        )
+        MovieTrainConfig(
+            pooling, epochs=v["movie_epochs"], batch=v["movie_batch"], held_out=v["movie_held_out"]
+        )
+        for kind in ("shot", "scene"):
+            names = ("epochs", "batch", "warmup_epochs", "queue", "momentum")
+            ContrastiveConfig(**{name: v[f"{kind}_{name}"] for name in names})
 
 
 def test_the_code_is_clean():

@@ -152,6 +152,24 @@ def test_rows_in_processes_give_the_same(profile, toy):
     assert (toy / "at_once/rows/cubes-a/row.log").read_text().count("done in") == 2
 
 
+READS = """
+description: the second row reads what the first has written
+stages: ["01"]
+rows: {one: {}, two: {"01": {count: 2, source: "{rows}/one/01_numbers/out.txt"}}}
+"""
+
+
+def test_a_row_reads_what_another_has_written(toy, ran):
+    (toy / "reads.yaml").write_text(READS)
+    profile = load_profile(toy / "reads.yaml")
+    _, rows = plan_rows(profile)
+    assert rows[1].needs == {"one"}
+    assert rows[1].plan.values["01_numbers"]["source"] == "runs/reads/rows/one/01_numbers/out.txt"
+    run(profile, names=["two"])  # brings the other
+    assert ran == ["01_numbers", "01_numbers"]
+    assert (toy / rows[1].plan.values["01_numbers"]["source"]).is_file()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -160,6 +178,10 @@ def test_rows_in_processes_give_the_same(profile, toy):
             r"1 row\(s\) of profile bad cannot be run(?s:.*)no parameter 'powr'",
         ),
         ('rows: {"a b": {}, "a_b": {"02": {power: 3}}}', "two rows have the same name"),
+        (
+            'rows: {a: {"01": {source: "{rows}/b/x"}}, b: {"01": {count: 1}}}',
+            "needs 'b', which no row before",
+        ),
         ("rows: [1]", "rows has to map names to parameters"),
         ("repeats: {a: {'02': 3}}", "repeats has to map names to parameters"),
         ("summary: ['03']", "summary names stages to run once after rows or repeats, and there are none"),
