@@ -9,6 +9,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders import (
     ColourEncoder,
     Encoder,
+    JoinedEncoder,
     OurSceneEncoder,
     PixelEncoder,
     RandomInit,
@@ -193,3 +194,12 @@ def test_encoders_on_cuda_agree_with_the_cpu(stores, table):
         on_cpu = embed_scenes(encoder, stores, table)
         on_gpu = embed_scenes(encoder, stores, table, device="cuda")
         np.testing.assert_allclose(on_gpu, on_cpu, atol=0.05, rtol=0.05)
+
+
+def test_joined_features_stand_one_after_the_other(stores):
+    scenes = pd.DataFrame({"film_id": ["a", "b", "a"], "shot": [0, 1, 5], "n_shots": [4, 3, 2]})
+    parts = [PixelEncoder(), ColourEncoder()]
+    joined = JoinedEncoder(parts, "both").to("cpu")
+    assert joined.dim == sum(p.dim for p in parts)
+    expected = np.concatenate([embed_scenes(p, stores, scenes) for p in parts], axis=1)
+    np.testing.assert_allclose(embed_scenes(joined, stores, scenes), expected, atol=1e-6)

@@ -176,3 +176,15 @@ def test_a_hub_name_offline_is_an_error_with_a_way_out(monkeypatch):
         load_backbone(
             SceneEncoder(SceneEncoderConfig.preset("test")), "vit_base_patch16_clip_quickgelu_224.openai"
         )
+
+
+def test_an_encoder_of_ours_gives_its_backbone(tmp_path):
+    """E_scene may start from E_shot's weights (Table 1, row 14); the projections stay what they were."""
+    first = SceneEncoder(SceneEncoderConfig.preset("test"))
+    save_encoder(tmp_path / "first.safetensors", first)
+    second = SceneEncoder(SceneEncoderConfig.preset("test"), seed=1)
+    projection = second.fc.weight.clone()
+    load_backbone(second, tmp_path / "first.safetensors")
+    for name, value in second.backbone.state_dict().items():
+        assert torch.equal(value, first.backbone.state_dict()[name]), name
+    assert torch.equal(second.fc.weight, projection)
