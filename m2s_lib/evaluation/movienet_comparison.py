@@ -43,18 +43,20 @@ def compare_boundaries(
     found: Mapping[str, Mapping[str, np.ndarray] | Missing],
     *,
     seeds: Sequence[int] = (0,),
-    epochs: int = 0,
     threshold: float | str = 0.5,
     device: torch.device | str = "cpu",
+    **changes,
 ) -> Evaluation:
     """Scene boundaries by every encoder: trained on the training films, test films looked at once.
 
     Args:
         labels: of `read_movienet`.
         found: encoder to its films' shot embeddings, or why there are none, see `shot_vectors`.
-        seeds: one probe each. epochs: of the probes, 0 for the paper's 800. threshold: see `evaluate_sbd`.
+        seeds: one probe each. threshold: see `evaluate_sbd`.
+        changes: of the paper's probe (`SBD_PROBE`), such as epochs=150, batch=256 or patience=30 where there
+            are hundreds of windows instead of its 300,000.
     """
-    config = replace(SBD_PROBE, epochs=epochs or SBD_PROBE.epochs)
+    config = replace(SBD_PROBE, **changes)
     test = [f for f in labels.films if labels.split[f.film_id] == "test"]
     parts = [empty_results(chance_rows(test, benchmark=movienet.BENCHMARK, task=labels.task))]
     listed = sum(len(f.asked) for f in test)
@@ -83,7 +85,8 @@ def compare_places(
     epochs: int = 0,
     device: torch.device | str = "cpu",
 ) -> Evaluation:
-    """Place tagging by every encoder; arguments as in `compare_boundaries`, `found` of `scene_vectors`."""
+    """Place tagging by every encoder; epochs: 0 for the paper's 200, the rest as in `compare_boundaries`;
+    `found` of `scene_vectors`."""
     config = replace(PLACE_PROBE, epochs=epochs or PLACE_PROBE.epochs)
     n_test = int((places.scenes["split"] == "test").sum())
     parts = [empty_results(place_chance_rows(places))]
@@ -104,18 +107,17 @@ def ovsd_ready_features(
     *,
     name: str = READY,
     seeds: Sequence[int] = (0,),
-    epochs: int = 0,
-    hidden: int = 0,
     threshold: float | str = "val",
     device: torch.device | str = "cpu",
+    **changes,
 ) -> Evaluation:
     """OVSD's ready features: random scores, what they say untrained, and an MLP with one film left out.
 
     Args:
         name: of the features in the tables.
-        epochs, hidden: of the MLP, 0 for the paper's 800 and 512. threshold: see `evaluate_sbd`.
+        threshold, changes: as in `compare_boundaries`.
     """
-    config = replace(SBD_PROBE, epochs=epochs or SBD_PROBE.epochs, hidden=hidden or SBD_PROBE.hidden)
+    config = replace(SBD_PROBE, **changes)
     parts = [empty_results(chance_rows(data.films, benchmark=ovsd.BENCHMARK, split="all films"))]
     about = {"encoder": name, "benchmark": ovsd.BENCHMARK}
     parts.append(Evaluation(*evaluate_untrained(data.films, data.features, **about), pd.DataFrame()))
