@@ -164,9 +164,7 @@ class Explorer:
         try:
             for side, film in (("a", self.state.film_a), ("b", self.state.film_b)):
                 beside = self.state.film_a if side == "b" else ""
-                found = self.scenes.list_films(self.search[side].value, beside)
-                if film not in (f for _, f in found):
-                    found = self.scenes.list_films(film, beside)[:1] + found
+                found = self.scenes.list_films(self.search[side].value, beside, always=film)
                 box = self.films[side]
                 if tuple(box.options) != tuple(found):
                     box.options = found

@@ -119,25 +119,29 @@ class ScenePairs:
         """Whether all these films are there and as long as a scene."""
         return all(film in self.stores and self.stores[film].n_shots >= self.n_shots for film in films)
 
-    def list_films(self, search: str = "", beside: str = "") -> list[tuple[str, str]]:
+    def list_films(self, search: str = "", beside: str = "", always: str = "") -> list[tuple[str, str]]:
         """(words, film_id) for a list: most similar first, then by title; at most `LISTED`.
 
         Args:
             search: only films whose title or id holds all these words, upper and lower case alike.
             beside: sort by similarity to this film and leave it out; '' sorts by the best partner's.
+            always: a film that is in the list whatever is searched; first where the search leaves it out.
         """
         words = search.casefold().split()
-        rows = []
-        for film, row in self._similar.items():
-            title = self.title(film)
-            if film == beside or not all(w in f"{title} {film}".casefold() for w in words):
-                continue
-            score = row.get(beside) if beside else max(row.values(), default=None)
-            rows.append((score is None, -(score or 0.0), title, film))
-        return [
-            (self._listed(title, film, -s, none, beside), film)
-            for none, s, title, film in sorted(rows)[:LISTED]
-        ]
+        found = [f for f in self._similar if f != beside and self._named(f, words)]
+        rows = sorted(self._row(film, beside) for film in found)[:LISTED]
+        if always in self._similar and always != beside and always not in (row[-1] for row in rows):
+            rows = [self._row(always, beside), *rows][:LISTED]
+        return [(self._listed(title, film, -s, none, beside), film) for none, s, title, film in rows]
+
+    def _named(self, film: str, words: list[str]) -> bool:
+        return all(w in f"{self.title(film)} {film}".casefold() for w in words)
+
+    def _row(self, film: str, beside: str) -> tuple[bool, float, str, str]:
+        """Sort key of a film in a list, and what its line says."""
+        row = self._similar[film]
+        score = row.get(beside) if beside else max(row.values(), default=None)
+        return score is None, -(score or 0.0), self.title(film), film
 
     def _listed(self, title: str, film: str, score: float, none: bool, beside: str) -> str:
         name = title if title == film else f"{title} ({film})"

@@ -1,0 +1,169 @@
+"""Notebook 03 in JupyterLab: click, keys, second encoder, play, use as query; what is shown equals B."""
+
+import json
+
+import numpy as np
+import pytest
+
+from m2s_lib.display.explorer_draw import facts_words
+from m2s_lib.files import read_parquet
+from m2s_lib.films.features import read_features
+from m2s_lib.films.shot_store import open_stores
+from m2s_lib.method.movie_training import load_movie_encoder
+from m2s_lib.method.pair_view import PairView
+from m2s_lib.runs.record import read_record
+from tests.browser.lab_pages import measured_ms, open_notebook, run_all, watch
+
+NOTEBOOK = "03_scene_mining.ipynb"
+SCREEN = ".m2s-explorer"
+STRIP = f"{SCREEN} .m2s-strip"
+PLOT = f"{SCREEN} .m2s-plot"
+SCORE = f"{SCREEN} .m2s-map-facts .m2s-score"
+LIMIT_MS = 300
+
+
+@pytest.fixture
+def explorer(open_page, lab):
+    page = open_page()
+    open_notebook(page, lab, NOTEBOOK)
+    run_all(page, STRIP)
+    page.locator(PLOT).first.scroll_into_view_if_needed()
+    page.wait_for_selector(SCORE)
+    return page
+
+
+@pytest.fixture(scope="module")
+def b_of(finished_run):
+    """B of a film pair, computed from the run's files by the library alone."""
+    stores = open_stores(finished_run / "01_shot_encoding/shots")
+    pairs = read_parquet(finished_run / "02_movie_similarity/film_pairs.parquet")
+    films = sorted(set(pairs.film_a) | set(pairs.film_b))
+    features = read_features(finished_run / "01_shot_encoding/features", {f: stores[f] for f in films})
+    encoder = load_movie_encoder(finished_run / "02_movie_similarity/movie_encoder.safetensors").encoder
+    n = read_record(finished_run, "03_scene_mining")["parameters"]["shots_per_scene"]
+    views = {"ours": PairView(features, n, encoder=encoder), "raw E_shot": PairView(features, n)}
+    return lambda name, a, b: views[name](min(a, b), max(a, b))[0].T if a > b else views[name](a, b)[0]
+
+
+def shown(page) -> tuple[str, int, str, int]:
+    """Films and first shots of the two filmstrips."""
+    sides = [page.locator(f"{SCREEN} figure[data-film]").nth(i) for i in range(2)]
+    a, b = ((s.get_attribute("data-film"), int(s.get_attribute("data-shot"))) for s in sides)
+    return *a, *b
+
+
+def click_cell(page, shape: tuple[int, int], i: int, j: int) -> None:
+    box = page.locator(PLOT).first.bounding_box()
+    at = {"x": (j + 0.5) / shape[1] * box["width"], "y": (i + 0.5) / shape[0] * box["height"]}
+    page.locator(PLOT).first.click(position=at)
+
+
+def wait_for(page, shot_a: int, shot_b: int) -> None:
+    page.wait_for_function(
+        "([a, b]) => { const s = [...document.querySelectorAll('.m2s-explorer figure[data-film]')];"
+        " return s[0].dataset.shot === a && s[1].dataset.shot === b; }",
+        arg=[str(shot_a), str(shot_b)],
+    )
+
+
+def test_a_click_shows_both_scenes_and_the_score_of_b(explorer, b_of):
+    page = explorer
+    film_a, _, film_b, _ = shown(page)
+    b = b_of("ours", film_a, film_b)
+    i, j = b.shape[0] // 2, b.shape[1] // 3
+    watch(page, SCREEN)
+    click_cell(page, b.shape, i, j)
+    wait_for(page, i, j)
+    took = measured_ms(page)
+    print(f"\nclick: {took:.0f} ms to the painted filmstrips at {b.shape[0]} x {b.shape[1]} scenes")
+    assert took < LIMIT_MS
+    assert page.locator(SCORE).first.inner_text() == f"score {b[i, j]:.4g}"
+    assert page.locator(f"{STRIP} img").evaluate_all("all => all.every(i => i.alt && i.naturalWidth > 0)")
+    page.keyboard.press("ArrowDown")
+    wait_for(page, i + 1, j)
+    page.keyboard.press("ArrowLeft")
+    wait_for(page, i + 1, j - 1)
+    assert page.locator(SCORE).first.inner_text() == f"score {b[i + 1, j - 1]:.4g}"
+    page.keyboard.press("Home")
+    best = np.unravel_index(b.argmax(), b.shape)
+    wait_for(page, *best)
+    assert "scene pair #1" in page.locator(f"{SCREEN} .m2s-map-facts").first.inner_text()
+
+
+def test_the_second_encoder_has_its_own_score_for_the_same_scenes(explorer, b_of):
+    page = explorer
+    film_a, i, film_b, j = shown(page)
+    rows = page.locator(f"{SCREEN} .m2s-map")
+    assert [rows.nth(k).is_visible() for k in range(2)] == [True, True]
+    other = b_of("raw E_shot", film_a, film_b)
+    assert page.locator(SCORE).nth(1).inner_text() == f"score {other[i, j]:.4g}"
+    page.select_option(f"{SCREEN} .m2s-second select", "none")
+    page.wait_for_function("document.querySelectorAll('.m2s-explorer .m2s-map')[1].offsetParent === null")
+
+
+def test_both_scenes_play(explorer):
+    page = explorer
+    page.locator(f"{SCREEN} [data-act=play]").click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('.m2s-explorer video')].filter(v => v.currentTime > 0.2).length === 2",
+        timeout=60_000,
+    )
+    assert page.locator(f"{SCREEN} .m2s-error").count() == 0
+
+
+def test_use_as_query_hands_the_scene_to_the_gallery(explorer, finished_run):
+    page = explorer
+    _, _, film_b, j = shown(page)
+    page.locator(f"{SCREEN} [data-act=query][data-value=b]").click()
+    page.wait_for_selector(f"{SCREEN} .m2s-notice")
+    query = json.loads((finished_run / "query.json").read_text())
+    assert (query["film_id"], query["shot"]) == (film_b, j)
+
+
+def test_an_edge_shows_in_the_error_strip_and_the_keys_go_on(explorer, b_of):
+    page = explorer
+    film_a, _, film_b, _ = shown(page)
+    shape = b_of("ours", film_a, film_b).shape
+    click_cell(page, shape, shape[0] - 1, 0)
+    wait_for(page, shape[0] - 1, 0)
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector(f"{SCREEN} .m2s-error")
+    assert "scenes of" in page.locator(f"{SCREEN} .m2s-error").inner_text()
+    page.keyboard.press("ArrowUp")
+    wait_for(page, shape[0] - 2, 0)
+    assert page.locator(f"{SCREEN} .m2s-error").count() == 0
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_both_themes_are_readable(open_page, lab, dark):
+    """Words stand out from what is behind them, by WCAG's contrast of 4.5."""
+    lab.use_theme("JupyterLab Dark" if dark else "JupyterLab Light")
+    page = open_page(width=760)
+    open_notebook(page, lab, NOTEBOOK)
+    run_all(page, STRIP)
+    page.locator(PLOT).first.scroll_into_view_if_needed()
+    worst = page.evaluate(CONTRAST, SCREEN)
+    assert worst["ratio"] >= 4.5, worst
+    assert page.evaluate("document.querySelector('.m2s-explorer').scrollWidth <= 760")
+
+
+# the text with the least contrast against the first background behind it that is not transparent
+CONTRAST = """selector => {
+  const light = c => { const [r, g, b] = c.map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
+    return .2126 * r + .7152 * g + .0722 * b; };
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  let worst = {ratio: 99};
+  for (const e of document.querySelector(selector).querySelectorAll("*")) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.offsetParent || e.disabled) continue;
+    let behind = e, colour = [255, 255, 255];
+    for (; behind; behind = behind.parentElement) {
+      const c = rgb(getComputedStyle(behind).backgroundColor);
+      if (c.length < 4 || c[3] > .99) { colour = c; break; }
+    }
+    const [x, y] = [light(rgb(getComputedStyle(e).color)), light(colour)].sort((p, q) => q - p);
+    const ratio = (x + .05) / (y + .05);
+    if (ratio < worst.ratio) worst = {ratio, text: e.textContent.slice(0, 60), class: e.className};
+  }
+  return worst;
+}"""
