@@ -1,4 +1,4 @@
-# Six verbs. Each makes .venv and installs what it needs first; Python 3.11 or newer and make are all it takes.
+# The verbs. Each makes .venv and installs what it needs first; Python 3.11 or newer and make are all it takes.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,13 +6,16 @@ INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab test lint nbval figures clean
+.PHONY: help install demo lab gallery test test-browser lint nbval figures clean
+RUN ?= runs/demo
 
 help:
 	@echo "make demo     render the embedded films, run all notebooks on them, end with runs/demo/report.html"
 	@echo "make test     lint, tests, and every notebook under nbval"
 	@echo "make lab      JupyterLab on the same environment, on this machine only, with a token"
-	@echo "make figures  run the demo's notebooks and rebuild its report"
+	@echo "make gallery  the gallery of a finished run as a page without code, on this machine only, with a token (RUN=runs/demo)"
+	@echo "make figures  tables and figures of the demo, named by the paper's numbers, in runs/demo/paper"
+	@echo "make test-browser  both live screens in a real browser; needs Chromium"
 	@echo "make lint     ruff, on the library, the tests and the notebooks"
 	@echo "make clean    remove runs and caches (not .venv)"
 
@@ -24,6 +27,10 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	@touch $@
 
+$(INSTALLED)-browser: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable ".[test,browser]"
+	@touch $@
+
 demo: $(INSTALLED)
 	$(BIN)/m2s run demo
 
@@ -33,6 +40,9 @@ figures: $(INSTALLED)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. $(if $(filter 0,$(shell id -u)),--allow-root)
+
+gallery: $(INSTALLED)-browser
+	$(BIN)/python -m m2s_lib.runs.gallery_page $(RUN)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -47,6 +57,9 @@ nbval: $(INSTALLED)
 	rm -rf runs/nbval
 	$(BIN)/m2s prepare smoke --out runs/nbval/notebooks --run-dir runs/nbval/run
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=120 -p no:xdist runs/nbval/notebooks
+
+test-browser: $(INSTALLED)-browser
+	M2S_NEED_BROWSER=1 $(BIN)/python -m pytest -n 0 -s tests/browser
 
 clean:
 	rm -rf runs .pytest_cache .ruff_cache .hypothesis

@@ -15,6 +15,27 @@ _WATCH = """selector => {
     .observe(watched, {childList: true, subtree: true, attributes: true, characterData: true});
 }"""
 
+# the text with the least contrast against the first background behind it that is not transparent
+_CONTRAST = """selector => {
+  const linear = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => .2126 * linear(r) + .7152 * linear(g) + .0722 * linear(b);
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  let worst = {ratio: 99};
+  for (const e of document.querySelector(selector).querySelectorAll("*")) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.offsetParent || e.disabled) continue;
+    let behind = e, colour = [255, 255, 255];
+    for (; behind; behind = behind.parentElement) {
+      const c = rgb(getComputedStyle(behind).backgroundColor);
+      if (c.length < 4 || c[3] > .99) { colour = c; break; }
+    }
+    const [x, y] = [light(rgb(getComputedStyle(e).color)), light(colour)].sort((p, q) => q - p);
+    const ratio = (x + .05) / (y + .05);
+    if (ratio < worst.ratio) worst = {ratio, text: e.textContent.slice(0, 60), class: e.className};
+  }
+  return worst;
+}"""
+
 
 def open_notebook(page, server: Server, name: str) -> None:
     """Open a notebook and wait until its kernel is idle."""
@@ -48,3 +69,8 @@ def measured_ms(page) -> float:
     page.wait_for_function("window.m2sTime.end > window.m2sTime.start && window.m2sTime.start > 0")
     page.wait_for_timeout(150)  # later changes count too
     return page.evaluate("window.m2sTime.end - window.m2sTime.start")
+
+
+def least_contrast(page, selector: str) -> dict:
+    """The text that stands out least (WCAG's ratio, 4.5 is readable): ratio, text, class."""
+    return page.evaluate(_CONTRAST, selector)

@@ -5,14 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from m2s_lib.display.explorer_draw import facts_words
 from m2s_lib.files import read_parquet
 from m2s_lib.films.features import read_features
 from m2s_lib.films.shot_store import open_stores
 from m2s_lib.method.movie_training import load_movie_encoder
 from m2s_lib.method.pair_view import PairView
 from m2s_lib.runs.record import read_record
-from tests.browser.lab_pages import measured_ms, open_notebook, run_all, watch
+from tests.browser.lab_pages import least_contrast, measured_ms, open_notebook, run_all, watch
 
 NOTEBOOK = "03_scene_mining.ipynb"
 SCREEN = ".m2s-explorer"
@@ -142,28 +141,6 @@ def test_both_themes_are_readable(open_page, lab, dark):
     open_notebook(page, lab, NOTEBOOK)
     run_all(page, STRIP)
     page.locator(PLOT).first.scroll_into_view_if_needed()
-    worst = page.evaluate(CONTRAST, SCREEN)
+    worst = least_contrast(page, SCREEN)
     assert worst["ratio"] >= 4.5, worst
     assert page.evaluate("document.querySelector('.m2s-explorer').scrollWidth <= 760")
-
-
-# the text with the least contrast against the first background behind it that is not transparent
-CONTRAST = """selector => {
-  const light = c => { const [r, g, b] = c.map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
-    return .2126 * r + .7152 * g + .0722 * b; };
-  const rgb = text => text.match(/[\\d.]+/g).map(Number);
-  let worst = {ratio: 99};
-  for (const e of document.querySelector(selector).querySelectorAll("*")) {
-    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-    if (!own || !e.offsetParent || e.disabled) continue;
-    let behind = e, colour = [255, 255, 255];
-    for (; behind; behind = behind.parentElement) {
-      const c = rgb(getComputedStyle(behind).backgroundColor);
-      if (c.length < 4 || c[3] > .99) { colour = c; break; }
-    }
-    const [x, y] = [light(rgb(getComputedStyle(e).color)), light(colour)].sort((p, q) => q - p);
-    const ratio = (x + .05) / (y + .05);
-    if (ratio < worst.ratio) worst = {ratio, text: e.textContent.slice(0, 60), class: e.className};
-  }
-  return worst;
-}"""
