@@ -285,7 +285,7 @@ def _run_one(row: Row, failed: Mapping[str, str], fresh: bool, jobs: int, stream
         if row.own:
             (_in_a_process if jobs > 1 else _here)(row, fresh, jobs, stream)
     except M2SError as error:
-        return str(error).splitlines()[0]
+        return " ".join(line.strip() for line in str(error).splitlines()[:2])  # where, and why
     return ""
 
 
