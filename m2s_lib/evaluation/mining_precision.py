@@ -66,6 +66,30 @@ def same_theme(scene_pairs: pd.DataFrame, themes: Themes) -> np.ndarray:
 
     Raises M2SError for a film without themes or a scene beyond its film.
     """
+    found = _themes_of_pairs(scene_pairs, themes)
+    return found["a"] == found["b"]
+
+
+def precision_by_theme(scene_pairs: pd.DataFrame, themes: Themes) -> pd.DataFrame:
+    """Which themes are found: for each theme, the pairs whose scene of film_a has it, and how many of them
+    have it on both sides.
+
+    Args:
+        scene_pairs, themes: as in `count_same_theme`.
+
+    Returns:
+        theme, n_pairs, n_same, precision (0..1); a row for each theme of a pair, in alphabetical order.
+    """
+    found = _themes_of_pairs(scene_pairs, themes)
+    table = pd.DataFrame(
+        {"theme": found["a"], "n_pairs": 1, "n_same": (found["a"] == found["b"]).astype(int)}
+    )
+    table = table.groupby("theme", as_index=False).sum()
+    return table.assign(precision=table["n_same"] / table["n_pairs"])
+
+
+def _themes_of_pairs(scene_pairs: pd.DataFrame, themes: Themes) -> dict[str, np.ndarray]:
+    """Theme of each pair's scenes, by side."""
     found: dict[str, np.ndarray] = {}
     for side in ("a", "b"):
         labels = np.empty(len(scene_pairs), dtype=object)
@@ -81,7 +105,7 @@ def same_theme(scene_pairs: pd.DataFrame, themes: Themes) -> np.ndarray:
                 )
             labels[rows] = every[shots[rows]]
         found[side] = labels
-    return found["a"] == found["b"]
+    return found
 
 
 def _of(themes: Themes, film: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from scipy import stats
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.results import RESULT_COLUMNS
+from m2s_lib.files import read_parquet
 
 FIRST_ROW = "row 1"  # what a run without rows is called, after Table 1's base case
 ITEM = ("benchmark", "task", "split", "encoder", "metric")
@@ -93,7 +94,13 @@ def first_row_folder(run_dir: Path) -> Path:
     table = run_dir / "rows.parquet"
     if not table.is_file():
         return run_dir
-    rows = pd.read_parquet(table)
+    rows = read_parquet(table)
     done = rows.groupby("folder", sort=False)["status"].agg(lambda s: (s == "done").all())
     folders = [*done.index[done], *done.index]
     return run_dir / "rows" / folders[0]
+
+
+def read_themes(run_dir: Path, name: str) -> pd.DataFrame:
+    """A table that 03 wrote about true themes; without a row where it wrote none."""
+    path = run_dir / "03_scene_mining" / f"{name}.parquet"
+    return read_parquet(path) if path.is_file() else pd.DataFrame()

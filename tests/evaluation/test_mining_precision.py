@@ -14,6 +14,7 @@ from m2s_lib.evaluation.mining_precision import (
     count_same_theme,
     mining_precision,
     precision_by_score,
+    precision_by_theme,
     precision_interval,
     scene_theme,
     scene_themes,
@@ -193,3 +194,16 @@ def test_precision_against_what_is_kept():
     assert precision_by_score(PAIRS, THEMES)["ratio"].tolist() == pytest.approx(np.arange(0.1, 1.05, 0.1))
     with pytest.raises(M2SError, match="ratio is 0"):
         precision_by_score(PAIRS, THEMES, [0])
+
+
+def test_precision_by_theme_by_hand():
+    themes = {"a": ["duel"] * 3 + ["feast"] * 3, "b": ["duel"] * 3 + ["heist"] * 3}
+    pairs = pd.DataFrame(
+        [("a", "b", 0, 0), ("a", "b", 0, 3), ("a", "b", 3, 3)],
+        columns=["film_a", "film_b", "shot_a", "shot_b"],
+    ).assign(n_shots=3)
+    found = precision_by_theme(pairs, themes)
+    assert found.to_dict("list") == {
+        "theme": ["duel", "feast"], "n_pairs": [2, 1], "n_same": [1, 0], "precision": [0.5, 0.0],
+    }  # fmt: skip
+    assert precision_by_theme(pairs[:0], themes).empty
