@@ -27,13 +27,13 @@ def test_conda_users_get_the_project_itself_with_its_tests():
 
 def targets() -> set[str]:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    return set(re.findall(r"^([a-z]+):", text, re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
 
 
 def test_the_help_of_make_names_its_verbs():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = set(re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split())
-    helped = set(re.findall(r'@echo "make ([a-z]+)', text))
+    helped = set(re.findall(r'@echo "make ([a-z-]+)', text))
     assert phony == targets()
     assert helped <= phony
     assert {"demo", "test", "lab"} <= helped
