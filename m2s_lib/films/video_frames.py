@@ -222,6 +222,32 @@ class AvFrames:
             raise M2SError(f"{self.path.name}: frame {lost[0]} of {len(self._pts):,} cannot be decoded")
         return found
 
+    def keys(self) -> np.ndarray:
+        """Indices of the frames at which decoding can start, int64, ascending. Needs a filled `times`."""
+        place = {pts: i for i, pts in enumerate(self._pts)}
+        return np.array(sorted(place[k] for k in self._keys if k in place), dtype=np.int64)
+
+    def fetch_keys(self, indices: Iterable[int]) -> dict[int, np.ndarray]:
+        """The frames of these indices, which are of `keys`, decoding key pictures only; those that do not
+        come out whole are left out."""
+        wanted = {self._pts[i]: i for i in indices}
+        found: dict[int, np.ndarray] = {}
+        if not wanted:
+            return found
+        self._start_again()
+        self._stream.codec_context.skip_frame = "NONKEY"
+        with contextlib.suppress(self._error):
+            for packet in self._container.demux(self._stream):
+                if packet.size and not (packet.is_keyframe and packet.pts in wanted):
+                    continue
+                with contextlib.suppress(self._error):
+                    for frame in packet.decode():
+                        if frame.pts in wanted and not frame.is_corrupt:
+                            found[wanted[frame.pts]] = self._picture(frame)
+                if len(found) == len(wanted):
+                    break
+        return found
+
     def _fetch_from(self, key: int, wanted: dict[int, int], found: dict[int, np.ndarray]) -> None:
         """Add to `found` what of `wanted` (pts -> index) decodes cleanly from the key frame at pts `key`."""
         last = max(wanted)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -235,6 +236,9 @@ def _run_all(rows: Sequence[Row], fresh: bool, jobs: int, stream: TextIO) -> dic
         submit = pool.submit if jobs > 1 else _at_once
         while waiting or running:
             ready = [r for r in waiting if r.needs <= done]
+            if jobs > 1:  # those that most others wait for go first, or the last of them runs alone
+                needed = Counter(folder for r in waiting for folder in r.needs)
+                ready.sort(key=lambda r: -needed[r.folder])
             for row in ready[: jobs - len(running)]:
                 waiting.remove(row)
                 own = ", ".join(s[:2] for s in row.own) or "nothing"

@@ -1,5 +1,6 @@
 """scan_film: exact frames, times from timestamps, bounded memory, and every bad file said by name."""
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -255,3 +256,30 @@ def test_real_films(shared_data, name, least, size, seconds):
 
 def test_picture_and_number_agree():
     assert [number_of(picture(i, 3)) for i in (0, 1, 511, 700)] == [0, 1, 511, 700]
+
+
+def test_codec_keyframes_are_the_streams_own_key_pictures_inside_the_shots(tmp_path):
+    path = render(tmp_path / "film.mp4", shots=(30, 5, 60, 40), gop=12)
+    with av.open(str(path)) as container:
+        seconds = [float(p.pts * p.time_base) for p in container.demux(video=0) if p.size and p.is_keyframe]
+    keys = [round(24 * s) for s in sorted(seconds)]
+    table = pd.DataFrame({"start_frame": [0, 30, 35, 95], "end_frame": [29, 34, 94, 134]})
+    found = scan_film(path, ScanConfig(frame_size=64, keyframe="codec"), table)
+    numbers = [number_of(k[0]) for k in found.keyframes]
+    for number, start, end in zip(numbers, table.start_frame, table.end_frame, strict=True):
+        inside = [k for k in keys if start <= k <= end]
+        middle = keyframe_positions(start, end, 1)[0]
+        assert number == (min(inside, key=lambda k: abs(k - middle)) if inside else middle)
+    assert numbers != [keyframe_positions(a, b, 1)[0] for a, b in table.to_numpy()]  # or nothing was tested
+
+
+def test_codec_keyframes_where_cuts_are_looked_for_are_the_middle_frames(tmp_path):
+    path = render(tmp_path / "film.mp4", shots=(30, 30))
+    plain, codec = (scan_film(path, ScanConfig(frame_size=64, keyframe=k)) for k in ("middle", "codec"))
+    np.testing.assert_array_equal(plain.keyframes, codec.keyframes)
+
+
+@pytest.mark.parametrize("more", [{"reader": "decord"}, {"frames_per_shot": 3}])
+def test_codec_keyframes_need_one_frame_a_shot_and_pyav(more):
+    with pytest.raises(M2SError, match="unless reader is 'pyav' and frames_per_shot 1"):
+        ScanConfig(keyframe="codec", **more)

@@ -202,3 +202,10 @@ def test_the_command_says_what_rows_allow(profile, toy, capsys):
     assert main(["run", "./several.yaml", "--row", "x"]) == 2
     assert "there is no row 'x' in profile several" in capsys.readouterr().err
     assert main(["run", "./several.yaml", "--jobs", "0"]) == 2
+
+
+def test_rows_at_once_begin_with_those_that_others_wait_for(profile, toy):
+    said = run(profile, jobs=2).splitlines()
+    begun = [line.split(":")[0] for line in said if ": computes" in line]
+    assert set(begun[:2]) == {"cubes-a", "cubes-b"}  # of each of them the squares have a stage
+    assert sorted(begun) == sorted(FOLDERS)
