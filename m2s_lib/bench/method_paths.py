@@ -99,18 +99,7 @@ def mining(setting: Setting) -> Work:
 def _sort_and_walk(x1: np.ndarray, x2: np.ndarray) -> list[tuple[int, int]]:
     """What a script does: A, its averages over 9 x 9, all windows sorted, and a walk down the list."""
     a = torch.from_numpy(x1) @ torch.from_numpy(x2).T
-    b = F.avg_pool2d(a[None], N_SHOTS, 1)[0].numpy()
-    free_rows, free_columns = np.ones(b.shape[0], bool), np.ones(b.shape[1], bool)
-    found = []
-    for at in np.argsort(-b, axis=None, kind="stable"):
-        i, j = divmod(int(at), b.shape[1])
-        if free_rows[i] and free_columns[j]:
-            found.append((i, j))
-            free_rows[max(i - N_SHOTS + 1, 0) : i + N_SHOTS] = False
-            free_columns[max(j - N_SHOTS + 1, 0) : j + N_SHOTS] = False
-            if not free_rows.any() or not free_columns.any():
-                break
-    return found
+    return _walk(F.avg_pool2d(a[None], N_SHOTS, 1)[0].numpy())
 
 
 def greedy(setting: Setting) -> Work:

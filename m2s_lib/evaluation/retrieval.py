@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.vectors import checked_rows
@@ -16,8 +15,7 @@ from m2s_lib.files import atomic_path
 ALL_QUERIES = "all queries"
 _SPARE = 32  # neighbours fetched beyond k, so that the order among near duplicates can be put right
 _MOST_FETCHED = 2048  # what a GPU index gives at most for one query
-_BLOCK_BYTES = 64 << 20  # of float64 differences, or of float32 scores, held at once
-_FEW = 8  # queries; below, FAISS's own scan is as fast as a matrix product
+_BLOCK_BYTES = 64 << 20  # of float64 differences held at once
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +77,7 @@ def search(
         return _search_rest(embeddings, queries, k, np.asarray(exclude), groups)
     distances, found = np.full((len(queries), k), np.inf), np.full((len(queries), k), -1, np.int64)
     fetch = min(k + _SPARE + _largest_group(groups), len(embeddings), _MOST_FETCHED)
-    candidates = _candidates(index, embeddings, queries, fetch)  # [q, fetch]
+    _, candidates = index.search(queries, fetch)  # [q, fetch]
     for i, query in enumerate(queries):
         near = np.sort(candidates[i][candidates[i] >= 0])
         exact = _distances(query, embeddings[near])
@@ -172,25 +170,6 @@ def _on_gpu(index):
         return index
 
 
-def _candidates(index, embeddings: np.ndarray, queries: np.ndarray, fetch: int) -> np.ndarray:
-    """Positions of the `fetch` nearest of each query in float32, in any order: int64 [q, fetch].
-
-    On the CPU many queries are one matrix product, by blocks: FAISS's exact search of the same takes longer.
-    """
-    import faiss
-
-    if len(queries) < _FEW or not isinstance(index, faiss.IndexFlatL2):
-        return index.search(queries, fetch)[1]
-    table, asked = torch.from_numpy(embeddings), torch.from_numpy(queries)
-    half = table.square().sum(1).div_(2)  # [N]
-    rows = max(_FEW, _BLOCK_BYTES // (4 * len(table)))
-    found = [
-        torch.addmm(half, part, table.T, alpha=-1).topk(fetch, largest=False, sorted=False).indices
-        for part in asked.split(rows)
-    ]  # |x|^2 / 2 - qx orders like |q - x|^2
-    return torch.cat(found).numpy()
-
-
 def _groups(not_same: tuple | None, n_queries: int, n_items: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Films as numbers: of the queries [q] and of the scenes [N]."""
     if not_same is None:
@@ -231,7 +210,7 @@ def _distances(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def _rounding(query: np.ndarray, vectors: np.ndarray) -> float:
-    """How far squared distances in float32 can be off: large squares are added before they cancel."""
+    """How far FAISS's squared distances in float32 can be off: large squares are added before they cancel."""
     largest = float(query @ query) + float(np.einsum("md,md->m", vectors, vectors).max(initial=0.0))
     return 4 * float(np.finfo(np.float32).eps) * len(query) ** 0.5 * largest
 
