@@ -2,6 +2,7 @@
 
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,13 +21,15 @@ SIDE = 128  # pixels of a keyframe
 
 
 def _film(setting: Setting) -> tuple[str, pd.DataFrame]:
-    """A made-up film of shots, each with a moving pattern of its own and every frame's number in its pixels:
-    H.264 at 854 x 480, a key picture at least every 250 frames; and its shots."""
+    return made_up_film(setting.folder, setting.size(24, 4), *((320, 180) if setting.small else (854, 480)))
+
+
+def made_up_film(folder: Path, shots: int, width: int, height: int) -> tuple[str, pd.DataFrame]:
+    """A film of shots, each with a moving pattern of its own and every frame's number in its pixels: H.264, a
+    key picture at least every 250 frames; made once. Its path and its shots."""
     import av
 
-    shots = setting.size(24, 4)
-    width, height = (854, 480) if not setting.small else (320, 180)
-    path = setting.folder / f"film-{shots}-{width}.mp4"
+    path = folder / f"film-{shots}-{width}.mp4"
     if not path.is_file():
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=24, options={"crf": "23", "preset": "veryfast"})

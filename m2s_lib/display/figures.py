@@ -3,7 +3,14 @@ short description in `fig.m2s_alt` (`alt_text(fig)`)."""
 
 from m2s_lib.display.boundary_figures import boundaries_figure
 from m2s_lib.display.clip_figures import found_by_figure, predictions_figure
-from m2s_lib.display.plot_figures import figure2, loss_curves, precision_bars, roc_figure, similarity_heatmap
+from m2s_lib.display.plot_figures import (
+    figure2,
+    loss_curves,
+    precision_bars,
+    roc_figure,
+    scaling_figure,
+    similarity_heatmap,
+)
 from m2s_lib.display.scene_figures import retrieval_figure, scene_pairs_figure
 from m2s_lib.display.shot_figures import keyframe_sheet, shot_timeline
 
@@ -18,6 +25,7 @@ __all__ = [
     "predictions_figure",
     "retrieval_figure",
     "roc_figure",
+    "scaling_figure",
     "scene_pairs_figure",
     "shot_timeline",
     "similarity_heatmap",

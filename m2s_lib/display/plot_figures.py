@@ -152,6 +152,31 @@ def roc_figure(roc: Mapping[str, tuple] | pd.DataFrame, auc: Mapping[str, float]
 
 
 @styled
+def scaling_figure(curves: pd.DataFrame):
+    """Seconds over size, both logarithmic, a panel for each thing that grows.
+
+    Args:
+        curves: columns stage, variable, size, seconds, exponent.
+    """
+    groups = list(curves.groupby(["stage", "variable"], sort=False))
+    columns = 3
+    fig = new_figure(WIDTH, 2.2 * math.ceil(len(groups) / columns))
+    for i, ((stage, variable), rows) in enumerate(groups):
+        axes = fig.add_subplot(math.ceil(len(groups) / columns), columns, i + 1)
+        axes.loglog(rows["size"], rows["seconds"], marker="o", color=OKABE_ITO[0])
+        axes.minorticks_off()
+        axes.set_xticks(rows["size"], [f"{n:,.0f}" for n in rows["size"]])
+        axes.set_yticks(rows["seconds"], [f"{s:.2g}" for s in rows["seconds"]])
+        axes.set_title(f"{stage}\nexponent {rows['exponent'].iloc[0]:.2f}", loc="left", fontsize=8)
+        axes.set_xlabel(safe_text(variable), fontsize=8)
+        axes.set_ylabel("seconds", fontsize=8)
+    fig.set_layout_engine("tight")
+    told = (f"{s} by {v} to the power {rows['exponent'].iloc[0]:.2f}" for (s, v), rows in groups)
+    fig.m2s_alt = "Seconds over size: " + "; ".join(told) + "."
+    return fig
+
+
+@styled
 def precision_bars(table: pd.DataFrame, chance: float | None = None, what: str = "precision"):
     """One bar for each encoder with its 95 % interval, chance as a line; groups of bars where there are
     metrics.
