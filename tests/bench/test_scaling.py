@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from m2s_lib.bench import scaling
+from m2s_lib.bench import memory, scaling
 
 
 def test_the_exponent_is_the_slope_in_logarithms():
@@ -37,3 +37,10 @@ def test_curves_are_measured_drawn_and_kept(tmp_path, capsys):
     assert (curves["seconds"] > 0).all()
     assert len(pd.read_csv(tmp_path / "plan.csv")) == 4
     assert (tmp_path / "scaling.png").stat().st_size > 10_000
+
+
+def test_memory_is_measured_in_a_process_of_its_own(tmp_path):
+    path = memory.long_film(tmp_path, seconds=40, shots=4)
+    read = memory.measure("scan", str(path))
+    assert read["shots"] == 8  # the four shots, twice, are eight: 32 s of the 40 are whole turns
+    assert 20 < read["peak_mb"] < 1000
