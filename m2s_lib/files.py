@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,26 @@ def read_lines(path: str | os.PathLike, expected: str) -> list[str]:
         raise M2SError(f"{path} cannot be read ({error.strerror}): {expected}") from error
     except UnicodeDecodeError as error:
         raise M2SError(f"{path} is not UTF-8 text ({error}): give the original file") from error
+
+
+def read_csv(path: str | os.PathLike, **options) -> pd.DataFrame:
+    """`pd.read_csv` of UTF-8 text, with or without a byte-order mark, whose first column is never an index.
+
+    Raises ValueError where rows have more fields than the header has names: columns would shift or be lost.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, encoding="utf-8-sig", index_col=False, **options)
+    except pd.errors.ParserWarning as error:
+        raise ValueError("rows have more fields than the header") from error
+    except OverflowError as error:
+        raise ValueError("a number is too large") from error
+
+
+def is_count(text: str) -> bool:
+    """Whether a text is a whole number from 0 up that an int64 holds: a frame, a shot, a second."""
+    return text.isdecimal() and len(text) <= 18
 
 
 def write_parquet(table: pd.DataFrame, path: str | os.PathLike) -> None:

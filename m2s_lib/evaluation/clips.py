@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
+from m2s_lib.files import read_csv
 from m2s_lib.films.shot_store import ShotStore
 
 VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v")
@@ -209,7 +210,7 @@ def _shots_of(shots: pd.DataFrame, start_s: float, end_s: float) -> np.ndarray:
 
 def _clip_table(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise M2SError(f"{path} cannot be read as a CSV table of clips ({error})") from error
     name = next((c for c in _ID_COLUMNS if c in table.columns), "")

@@ -19,7 +19,7 @@ import pandas as pd
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.metrics import UNMEASURED, Measured, mse, top1
 from m2s_lib.evaluation.probes import ProbeConfig
-from m2s_lib.files import read_lines
+from m2s_lib.files import is_count, read_lines
 
 SPLITS = ("train", "val", "test")
 LIKE_MEAN, VIEW_LOG_MEAN = 9.138220535629456, 11.76425435683139  # shifts of LVU's code; kept, see FORMATS
@@ -289,7 +289,7 @@ def _durations(path: Path) -> dict[str, float]:
     found = {}
     for number, line in enumerate(lines[1:], start=2):
         video, _, seconds = line.rpartition(",")
-        if line and not (video and seconds.isdecimal()):
+        if line and not (video and is_count(seconds)):
             raise M2SError(f"{path}, line {number}: {line!r} is not 'videoid,duration' in whole seconds")
         if line:
             found[video] = float(seconds)

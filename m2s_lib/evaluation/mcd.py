@@ -13,6 +13,7 @@ import pandas as pd
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.clips import VIDEO_ENDINGS, clip_times
+from m2s_lib.files import read_csv
 
 BENCHMARK = "MCD"
 CLASSES = ("none", "sex", "violence", "drug-use")
@@ -168,9 +169,7 @@ def _with_items(table: pd.DataFrame, named: str) -> pd.DataFrame:
 def _read_csv(path: Path) -> pd.DataFrame:
     """The rows that are not empty; the index counts empty ones, too."""
     try:
-        table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
-        )
+        table = read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
     except (OSError, ValueError) as error:
         raise M2SError(f"{path} cannot be read as a CSV table of clips ({error})") from error
     return table[(table != "").any(axis=1)]

@@ -16,7 +16,7 @@ import pandas as pd
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.shot_windows import FIELD_FPS, NO_LABEL, LabelledFilm
-from m2s_lib.files import read_json
+from m2s_lib.files import is_count, read_json
 
 BENCHMARK = "MovieNet"
 SPLITS = ("train", "val", "test")
@@ -137,7 +137,7 @@ def _read_labels_slowly(path: str | os.PathLike, text: str) -> dict[int, int]:
         parts = line.split()
         if not parts:
             continue
-        if len(parts) != 2 or not parts[0].isdecimal() or parts[1] not in ("0", "1", "-1"):
+        if len(parts) != 2 or not is_count(parts[0]) or parts[1] not in ("0", "1", "-1"):
             raise M2SError(f"{path}, line {number}: expected 'shot label', such as '0003 1', found {line!r}")
         if int(parts[0]) in labels:
             raise M2SError(f"{path}, line {number}: shot {int(parts[0])} has a label already")
@@ -155,7 +155,7 @@ def read_shot_table(path: str | os.PathLike) -> np.ndarray:
     lines = [line.split(None, 2)[:2] for line in _text(path, "shots").splitlines() if line.strip()]
     try:
         bounds = np.array([(int(a), int(b)) for a, b in lines], np.int64).reshape(-1, 2)
-    except ValueError:
+    except (ValueError, OverflowError):
         from m2s_lib.films.shot_boundaries import read_ovsd_shots
 
         return read_ovsd_shots(path)  # says which line

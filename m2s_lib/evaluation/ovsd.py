@@ -14,6 +14,7 @@ import pandas as pd
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.shot_windows import FIELD_FPS, NO_LABEL, LabelledFilm
+from m2s_lib.files import is_count
 from m2s_lib.films.embedded import EMBEDDED
 from m2s_lib.films.reference_shots import reference_folder
 from m2s_lib.films.shot_boundaries import read_ovsd_shots
@@ -110,7 +111,7 @@ def read_scenes(path: str | os.PathLike) -> np.ndarray:
         parts = line.split()
         if not parts:
             continue
-        if len(parts) != 2 or not all(p.isdecimal() for p in parts):
+        if len(parts) != 2 or not all(is_count(p) for p in parts):
             raise M2SError(f"{path}, line {number}: expected 'start end' as frame numbers, found {line!r}")
         start, end = int(parts[0]), int(parts[1])
         if end < start or (scenes and start <= scenes[-1][0]):

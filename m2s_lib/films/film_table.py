@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import safe_name
+from m2s_lib.files import read_csv, safe_name
 from m2s_lib.films.watch_log import imdb_id
 
 PATTERNS = ("*.mp4", "*.mkv", "*.mov", "*.avi", "*.webm", "*.m4v", "*.mpg", "*.ts")
@@ -150,7 +150,7 @@ def _read_metadata(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return read_csv(path, dtype=str, keep_default_na=False)
     except Exception as error:  # pandas and pyarrow raise many kinds for a file that is no table
         raise M2SError(f"metadata {path} cannot be read as a table: {error}") from error
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import fingerprint, remove_temporaries, write_npy
+from m2s_lib.files import fingerprint, read_csv, remove_temporaries, write_npy
 from m2s_lib.films.decoding import ScanConfig, ScannedFilm, scan_film
 from m2s_lib.films.film_table import SOURCES
 from m2s_lib.films.shot_boundaries import read_ovsd_shots
@@ -223,7 +223,7 @@ def read_boundaries(path: str | os.PathLike) -> pd.DataFrame:
     if path.suffix == ".txt":
         return pd.DataFrame(read_ovsd_shots(path), columns=["start_frame", "end_frame"])
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        return pd.read_parquet(path) if path.suffix == ".parquet" else read_csv(path)
     except Exception as error:  # pandas and pyarrow raise many kinds for a file that is no table
         raise M2SError(f"boundary table {path} cannot be read: {error}") from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from m2s_lib.errors import M2SError
+from m2s_lib.files import is_count
 
 DETECTORS = {"adaptive": 3.0, "content": 27.0, "histogram": 0.20}  # PySceneDetect's own thresholds
 _GREY = 8.0  # mean saturation (of 255) under which hue and saturation say nothing
@@ -206,7 +207,7 @@ def read_ovsd_shots(path: str | os.PathLike) -> np.ndarray:
         parts = line.replace(",", " ").split()
         if not parts:
             continue
-        if len(parts) < 2 or not all(p.isdecimal() for p in parts[:2]):
+        if len(parts) < 2 or not all(is_count(p) for p in parts[:2]):
             raise M2SError(f"{path}, line {number}: expected 'start end' as frame numbers, found {line!r}")
         start, end = int(parts[0]), int(parts[1])
         if end < start or (shots and start <= shots[-1][1]):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
+from m2s_lib.files import read_csv
 
 NO_GENRES = "(no genres listed)"  # how MovieLens writes an empty list of genres
 _YEAR = re.compile(r"\s*\((\d{4})(?:\s*[-–]\s*(?:\d{4})?)?\)\s*$")
@@ -228,13 +229,13 @@ def _read_columns(path: Path, types: dict[str, type]) -> pd.DataFrame:
             "has "
             f"{has or 'no CSV files'}"
         )
-    with open(path, encoding="utf-8", newline="", errors="replace") as f:
+    with open(path, encoding="utf-8-sig", newline="", errors="replace") as f:
         found = next(csv.reader(f), [])
     missing = [c for c in types if c not in found]
     if missing:
         raise M2SError(f"{path} lacks the column(s) {missing}: found {found}, expected {list(types)}")
     try:
-        return pd.read_csv(path, usecols=list(types), dtype=types, keep_default_na=False)
+        return read_csv(path, usecols=list(types), dtype=types, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
         raise M2SError(f"{path} cannot be read as a MovieLens table ({error}): download it again") from error
 
@@ -247,7 +248,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return pd.read_parquet(path)
-        return pd.read_csv(path, dtype={"user": str, "film_id": str})
+        return read_csv(path, dtype={"user": str, "film_id": str})
     except Exception as error:  # pandas and pyarrow raise many kinds for a damaged or foreign file
         raise M2SError(
             f"{path} cannot be read as a table ({error}): give a UTF-8 CSV or a parquet file"
@@ -261,9 +262,15 @@ def _seconds(times: pd.Series, path: Path) -> np.ndarray:
     )
     dates = times.where(number.isna() & times.notna())
     if dates.notna().any():
-        parsed = pd.to_datetime(
-            dates, utc=True, errors="coerce", format="ISO8601" if dates.dtype.kind != "M" else None
-        )
+        form = "ISO8601" if dates.dtype.kind != "M" else None
+        try:
+            parsed = pd.to_datetime(dates, utc=True, errors="coerce", format=form).astype(
+                "datetime64[ns, UTC]"
+            )
+        except (ValueError, OverflowError) as error:  # raised in spite of "coerce" for years far away
+            raise M2SError(
+                f"{path}: a time is no date ({error}): correct it or drop the column time"
+            ) from error
         bad = dates[dates.notna() & parsed.isna()]
         if len(bad):
             raise M2SError(

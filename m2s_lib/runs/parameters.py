@@ -226,7 +226,7 @@ def load_profile(name_or_path: str | os.PathLike, profiles_dir: str | os.PathLik
     path = _profile_path(str(name_or_path), profiles_dir)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise M2SError(f"the profile {path} cannot be read: {error}") from error
     problems = _profile_problems(content)
     if problems:

@@ -1,0 +1,159 @@
+# ruff: noqa: E501 - each format is one line
+"""Every reader of a text format, given damaged files: it reads them, or raises M2SError, and nothing else."""
+
+import contextlib
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from m2s_lib.errors import M2SError
+from m2s_lib.evaluation import clips, lvu, mcd, movienet, ovsd, place_tagging
+from m2s_lib.films import benchmark_ids, film_table, ingest, shot_boundaries, watch_log
+from m2s_lib.runs.parameters import load_profile
+from tests.evaluation.lvu_folders import write_lvu
+
+
+def _film_table(path: Path):
+    films = path.parent / "films"
+    films.mkdir(exist_ok=True)
+    (films / "night.mp4").touch()
+    return film_table.read_film_table(films, path)
+
+
+def _lvu_task(path: Path):
+    if not (path.parent / "lvu_1.0").is_dir():
+        write_lvu(path.parent)
+    (path.parent / "lvu_1.0" / "scene" / "train.csv").write_bytes(path.read_bytes())
+    return lvu.read_lvu(path.parent / "lvu_1.0", ("scene",))
+
+
+def _lvu_durations(path: Path):
+    if not (path.parent / "lvu_1.0").is_dir():
+        write_lvu(path.parent)
+    (path.parent / "lvu_1.0" / "lvu_durations.csv").write_bytes(path.read_bytes())
+    return lvu.read_lvu(path.parent / "lvu_1.0", ("scene",))
+
+
+def _movielens(path: Path):
+    (path.parent / "links.csv").write_text("movieId,imdbId,tmdbId\n1,0114709,862\n2,0113497,8844\n")
+    (path.parent / "movies.csv").write_text("movieId,title,genres\n1,Toy Story (1995),Comedy\n")
+    (path.parent / "ratings.csv").write_bytes(path.read_bytes())
+    return watch_log.read_movielens(path.parent)
+
+
+def _movielens_films(path: Path):
+    (path.parent / "links.csv").write_text("movieId,imdbId,tmdbId\n1,0114709,862\n2,0113497,8844\n")
+    (path.parent / "movies.csv").write_bytes(path.read_bytes())
+    return watch_log.movielens_films(path.parent)
+
+
+def _links(path: Path):
+    (path.parent / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,4.0,964982703\n")
+    (path.parent / "links.csv").write_bytes(path.read_bytes())
+    return watch_log.read_movielens(path.parent)
+
+
+def _places(path: Path):
+    (path.parent / "tt0000001.json").write_bytes(path.read_bytes())
+    return place_tagging.read_places(path.parent, {"tt0000001": "train"}, min_count=1)
+
+
+SCENES = {"imdb_id": "tt0000001", "scene": [{"id": "scene_0", "shot": [0, 9], "place_tag": "bar"}]}
+SPLIT = {"full": ["tt1", "tt2", "tt3"], "train": ["tt1"], "val": ["tt2"], "test": ["tt3"]}
+LVU_SCENE = "class_id class_name youtube_id imdb_id\n0 office -Ab34567890 tt0000001\n1 airport Cd345678901 tt0000002\n"
+FORMATS = {  # name: (reader, what a good file holds, the file's ending)
+    "film table": (_film_table, "film_id,title,genres,year,imdb_id\nnight,Night,Drama,1999,tt0000001\n", ".csv"),
+    "watch log": (watch_log.read_watch_log, "user,film_id,time\n1,night,5\n2,day,2020-01-01T00:00\n", ".csv"),
+    "MovieLens ratings": (_movielens, "userId,movieId,rating,timestamp\n1,1,4.0,964982703\n1,2,3,96\n", ".csv"),
+    "MovieLens films": (_movielens_films, 'movieId,title,genres\n1,"Stoker, The (2013)",A|B\n2,B,C\n', ".csv"),
+    "MovieLens links": (_links, "movieId,imdbId,tmdbId\n1,0114709,862\n2,0113497,\n", ".csv"),
+    "LVU task": (_lvu_task, LVU_SCENE, ".csv"),
+    "LVU durations": (_lvu_durations, "videoid,duration\n-Ab34567890,12\nCd345678901,99\n", ".csv"),
+    "boundary table": (ingest.read_boundaries, "start_frame,end_frame\n0,10\n11,20\n", ".csv"),
+    "OVSD shots": (shot_boundaries.read_ovsd_shots, "0 10\n11 20\n21\t30\n", ".txt"),
+    "OVSD scenes": (ovsd.read_scenes, "0 10\n11 20\n21\t30\n", ".txt"),
+    "MovieNet labels": (movienet.read_labels, "0000 0\n0001 1\n0002 -1\n", ".txt"),
+    "MovieNet shots": (movienet.read_shot_table, "0 48 12 24 36\n49 90 50 60 70\n", ".txt"),
+    "MovieNet split": (movienet.read_split, json.dumps(SPLIT), ".json"),
+    "MovieNet annotation": (_places, json.dumps(SCENES), ".json"),
+    "held-out ids": (lambda p: benchmark_ids.benchmark_imdb_ids(extra=p), "tt1175709\ntt0000002,b\n", ".txt"),
+    "held-out split": (lambda p: benchmark_ids.benchmark_imdb_ids(movienet_split=p), json.dumps(SPLIT), ".json"),
+    "moderation": (mcd.read_mcd, "item,film_id,label,split\na,f,sex,train\nb,g,none,val\nc,h,none,test\n", ".csv"),
+    "clips": (clips.read_clips, "item,film_id,start_s,end_s\na,f,0,10.5\nb,f,62,80\n", ".csv"),
+    "profile": (load_profile, "description: x\nstages: ['01']\nparameters:\n  '01': {frame_size: 64}\n", ".yaml"),
+}  # fmt: skip
+NASTY = [
+    b"", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b",", b'"', b"'", b"\n", b"\r", b"\t", b" ", b"-1", b"0", b"1e400",
+    b"nan", b"inf", b"9" * 25, b"9" * 5000, "٣".encode(), "²".encode(), b"../../x", b"[]", b"{}", b"null", b"[", b"}",
+    b": &a [*a]", b"!!python/object/apply:os.system ['true']", b"\\N", b"tt", b"\xc3", b"true", b"01-01-99", b"#", b"=",
+]  # fmt: skip
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 400), st.integers(0, 12), st.one_of(st.sampled_from(NASTY), st.binary(max_size=8))
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def _damaged(text: str, edits) -> bytes:
+    """The text with some bytes cut out at each place and others put in."""
+    data = text.encode()
+    for place, cut, put in edits:
+        at = place % (len(data) + 1)
+        data = data[:at] + put + data[at + cut :]
+    return data
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_good_file_is_read(name, tmp_path):
+    read, text, ending = FORMATS[name]
+    (tmp_path / f"given{ending}").write_text(text)
+    read(tmp_path / f"given{ending}")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(edits=EDITS)
+@example(edits=[(0, 400, b"")])  # an empty file
+@example(edits=[(0, 400, b"\x00" * 64)])  # what a full disk leaves
+def test_a_damaged_file_is_read_or_gets_a_clear_error(name, edits, tmp_path):
+    read, text, ending = FORMATS[name]
+    path = tmp_path / f"given{ending}"
+    path.write_bytes(_damaged(text, edits))
+    with contextlib.suppress(M2SError):
+        read(path)
+
+
+@pytest.mark.parametrize("number", ["9" * 25, "9" * 5000, "1e400", "-5", "nan", "²"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_number_that_is_none_in_any_place(name, number, tmp_path):
+    read, text, ending = FORMATS[name]
+    for found in re.finditer(r"\d+(\.\d+)?", text):
+        (tmp_path / f"given{ending}").write_text(text[: found.start()] + number + text[found.end() :])
+        with contextlib.suppress(M2SError):
+            read(tmp_path / f"given{ending}")
+
+
+@pytest.mark.parametrize("name", ["film table", "watch log", "moderation", "clips"])
+def test_a_header_that_lacks_a_name_does_not_shift_the_columns(name, tmp_path):
+    read, text, ending = FORMATS[name]
+    header, rows = text.split("\n", 1)
+    (tmp_path / f"given{ending}").write_text(header + "\n" + rows.replace("\n", ",more\n"))
+    with pytest.raises(M2SError, match="more fields than the header"):
+        read(tmp_path / f"given{ending}")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_of_other_kind_gets_a_clear_error(name, tmp_path):
+    read, _, ending = FORMATS[name]
+    path = tmp_path / f"given{ending}"
+    pd.DataFrame({"x": [1.5]}).to_parquet(path)
+    with pytest.raises(M2SError):
+        read(path)
