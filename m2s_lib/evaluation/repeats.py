@@ -15,6 +15,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.results import RESULT_COLUMNS
 from m2s_lib.files import read_parquet
 
+TABLE = "rows.parquet"  # of the runs package; a run with rows has one
 FIRST_ROW = "row 1"  # what a run without rows is called, after Table 1's base case
 ITEM = ("benchmark", "task", "split", "encoder", "metric")
 
@@ -29,20 +30,32 @@ def read_measured(stage) -> pd.DataFrame:
     Raises:
         M2SError: nothing has been measured in this run.
     """
-    keys = list(RESULT_COLUMNS)
-    rows = stage.run_dir / "results.parquet"
-    if rows.is_file():
-        return stage.read_parquet(rows, [*keys, "row", "repeat", "stage"])
-    parts = []
-    for folder in sorted(stage.run_dir.glob("[0-9][0-9]_*")):
-        if folder.name < stage.name and (folder / rows.name).is_file():
-            table = stage.read_parquet(f"{folder.name}/{rows.name}", keys)
-            parts.append(table.assign(row=FIRST_ROW, repeat="", stage=folder.name))
+    keys, name, parts = list(RESULT_COLUMNS), "results.parquet", []
+    for row in rows_of(stage).itertuples():
+        place = f"{row.place}{row.stage}/{name}"
+        if row.stage < stage.name and (stage.run_dir / place).is_file():
+            about = {"row": row.row, "repeat": row.repeat, "stage": row.stage}
+            parts.append(stage.read_parquet(place, keys).assign(**about))
     if not parts:
         raise M2SError(
             f"{stage.run_dir} holds no results.parquet: run the stages that measure first (m2s run PROFILE)"
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def rows_of(stage) -> pd.DataFrame:
+    """Every row, repeat and stage of a run: the columns of rows.parquet and `place`, what stands before a
+    stage's name in a path seen from the run. A run without rows is `FIRST_ROW`, its repeat ''.
+
+    Args:
+        stage: an open stage; the table becomes its input.
+    """
+    if (stage.run_dir / TABLE).is_file():
+        rows = stage.read_parquet(TABLE, ["row", "repeat", "folder", "stage", "status", "seconds", "reason"])
+        return rows.assign(place="rows/" + rows["folder"] + "/")
+    found = [p.name for p in sorted(stage.run_dir.glob("[0-9][0-9]_*"))]
+    own = {"row": FIRST_ROW, "repeat": "", "folder": "", "status": "done", "seconds": np.nan, "reason": ""}
+    return pd.DataFrame({"stage": found}).assign(**own, place="")
 
 
 def over_repeats(measured: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
@@ -91,7 +104,7 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 def first_row_folder(run_dir: Path) -> Path:
     """The folder whose stages' figures stand for the run: its own, or its first row's."""
-    table = run_dir / "rows.parquet"
+    table = run_dir / TABLE
     if not table.is_file():
         return run_dir
     rows = read_parquet(table)

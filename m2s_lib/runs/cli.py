@@ -109,18 +109,20 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.parameters import load_profile
+    from m2s_lib.runs.parameters import load_profile, without_rows
     from m2s_lib.runs.pipeline import run_profile
     from m2s_lib.runs.plan import plan_run
     from m2s_lib.runs.report import summary_table, write_report
 
     profile = load_profile(options.profile)
-    if profile.rows or profile.repeats:
+    if (profile.rows or profile.repeats) and not (profile.base and (options.only or options.from_)):
         return _run_rows(profile, options)
     if options.row or options.jobs != 1:
         raise M2SError(f"--row and --jobs are for profiles with rows, {profile.name} has none")
     signal.signal(signal.SIGTERM, _on_terminate)
-    chosen = (options.profile, options.run_dir, options.only, options.from_, options.overrides)
+    if profile.base:  # single stages are the base row's
+        profile = without_rows(profile)
+    chosen = (profile, options.run_dir, options.only, options.from_, options.overrides)
     try:
         run_dir = run_profile(*chosen, options.fresh)
     except KeyboardInterrupt:
@@ -135,7 +137,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _run_rows(profile, options: argparse.Namespace) -> int:
     from m2s_lib.runs.report import summary_table, write_report
-    from m2s_lib.runs.rows import rows_summary, run_rows
+    from m2s_lib.runs.rows import plan_rows, rows_summary, run_rows
 
     if options.only or options.from_:
         raise M2SError(
@@ -144,8 +146,14 @@ def _run_rows(profile, options: argparse.Namespace) -> int:
     if options.jobs < 1:
         raise M2SError(f"--jobs is {options.jobs}, expected 1 or more")
     signal.signal(signal.SIGTERM, _on_terminate)
-    chosen = (profile, options.run_dir, options.overrides, options.fresh)
-    run_dir = run_rows(*chosen, names=options.row, jobs=options.jobs)
+    chosen = (profile, options.run_dir, options.overrides)
+    try:
+        run_dir = run_rows(*chosen, options.fresh, names=options.row, jobs=options.jobs)
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
+        again = plan_rows(*chosen)[0].resume_command()
+        print(f"\nm2s: interrupted; to go on: {again}", file=sys.stderr)
+        raise
     print(f"\n{rows_summary(run_dir)}")
     if profile.summary:
         write_report(run_dir)

@@ -16,7 +16,7 @@ import os
 import re
 import tokenize
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -201,6 +201,8 @@ class Profile:
     parameters: dict[str, dict[str, object]] = field(default_factory=dict)  # by '03' or '03_scene_mining'
     rows: dict[str, dict[str, dict[str, object]]] = field(default_factory=dict)  # name -> what it changes
     repeats: dict[str, dict[str, dict[str, object]]] = field(default_factory=dict)  # each with all rows
+    row_stages: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of rows that have fewer
+    base: str = ""  # the row whose stages lie in the run's own folder, '' when all are in rows/
     summary: tuple[str, ...] = ()  # stages that are run once, after all rows
 
 
@@ -238,10 +240,25 @@ def load_profile(name_or_path: str | os.PathLike, profiles_dir: str | os.PathLik
         run_dir=content.get("run_dir") or "",
         stages=tuple(_two_digits(s) for s in content.get("stages") or ()),
         parameters=_by_notebook(content.get("parameters")),
-        rows={str(k): _by_notebook(v) for k, v in (content.get("rows") or {}).items()},
+        rows={str(k): _by_notebook(_without_stages(v)) for k, v in (content.get("rows") or {}).items()},
+        row_stages={
+            str(k): tuple(_two_digits(s) for s in v["stages"])
+            for k, v in (content.get("rows") or {}).items()
+            if v and "stages" in v
+        },
+        base=content.get("base") or "",
         repeats={str(k): _by_notebook(v) for k, v in (content.get("repeats") or {}).items()},
         summary=tuple(_two_digits(s) for s in content.get("summary") or ()),
     )
+
+
+def without_rows(profile: Profile) -> Profile:
+    """The same without rows and repeats: all stages once, as in its base row."""
+    return replace(profile, rows={}, row_stages={}, base="", repeats={}, summary=())
+
+
+def _without_stages(row: Mapping | None) -> dict:
+    return {k: v for k, v in (row or {}).items() if k != "stages"}
 
 
 def _by_notebook(parameters: Mapping | None) -> dict[str, dict[str, object]]:
@@ -267,7 +284,7 @@ def profile_names(profiles_dir: str | os.PathLike) -> list[str]:
 
 
 def _profile_problems(content: object) -> list[str]:
-    known = ("description", "run_dir", "stages", "parameters", "rows", "repeats", "summary")
+    known = ("description", "run_dir", "stages", "parameters", "rows", "base", "repeats", "summary")
     if not isinstance(content, dict):
         return [f"it has to be a mapping with the keys {', '.join(known)}"]
     problems = [
@@ -282,8 +299,18 @@ def _profile_problems(content: object) -> list[str]:
             problems.append(f"{key} has to be a list, such as ['01', '02']; got {content[key]!r}")
     if not _maps(content.get("parameters"), 1):
         problems.append('parameters has to map notebooks to values, such as {"03": {shots_per_scene: 4}}')
-    for key in ("rows", "repeats"):
-        if not _maps(content.get(key), 2):
+    rows = content.get("rows")
+    if isinstance(rows, dict) and all(isinstance(row or {}, dict) for row in rows.values()):
+        for name, row in rows.items():
+            if not isinstance((row or {}).get("stages") or [], list):
+                problems.append(f"row {name!r}: stages has to be a list, such as ['01', '02']")
+        rows = {name: _without_stages(row) for name, row in rows.items()}
+    if content.get("base") and content["base"] != next(iter(rows or {}), None):
+        problems.append(f"base has to name the first of the rows; got {content['base']!r}")
+    if content.get("base") and content.get("repeats"):
+        problems.append("a run with a base row cannot have repeats: its folder holds one row")
+    for key, value in (("rows", rows), ("repeats", content.get("repeats"))):
+        if not _maps(value, 2):
             problems.append(
                 f'{key} has to map names to parameters, such as {{"4": {{"03": {{shots_per_scene: 4}}}}}}'
             )

@@ -42,7 +42,7 @@ class Plan:
         ]
         if self.run_dir != run_folder(self.profile.run_dir or f"runs/{self.profile.name}", self.root):
             words += ["--run-dir", str(self.run_dir)]
-        if stage and not self.only:
+        if stage and not self.only and not self.profile.base:  # a base row's run has other rows to go on with
             words += ["--from", stage[:2]]
         for name in self.selected if self.only else ():
             words += ["--only", name[:2]]

@@ -19,6 +19,7 @@ from m2s_lib.runs.project import find_stage, stage_names
 RECORD = "run.json"
 NOTEBOOKS = ("notebook.ipynb", "notebook.failed.ipynb", "notebook.html")
 NOT_OUTPUTS = {RECORD, *NOTEBOOKS, "kernel.log"}
+OF_ROWS = ("rows", "rows.parquet")  # of a run with rows, beside its stages
 UNCOUNTED = {"headline", "timing"}  # metrics that differ between equal runs; nobody may compute from them
 _PACKAGES = {
     "torch": ("torch",),
@@ -48,8 +49,10 @@ def plain(value: object) -> object:
 
 
 def locate(recorded: str, run_dir: Path, root: Path) -> Path:
-    """Place of an input: in the run directory when it starts with a stage's name, else under the root."""
-    if is_stage(recorded.partition("/")[0], root):
+    """Place of an input: in the run directory when it starts with a stage's name or is of the run's rows,
+    else under the root."""
+    first = recorded.partition("/")[0]
+    if first in OF_ROWS or is_stage(first, root):
         return Path(os.path.normpath(run_dir / recorded))
     return Path(os.path.normpath(root / recorded))
 
@@ -58,7 +61,7 @@ def portable(path: Path, run_dir: Path, root: Path) -> str:
     """How an input is recorded: relative inside the run directory (which can be moved) or the project."""
     if path.is_relative_to(run_dir) and path != run_dir:
         relative = path.relative_to(run_dir)
-        if is_stage(relative.parts[0], root):
+        if relative.parts[0] in OF_ROWS or is_stage(relative.parts[0], root):
             return relative.as_posix()
     if path.is_relative_to(root) and not is_stage(path.relative_to(root).as_posix().split("/")[0], root):
         return path.relative_to(root).as_posix()

@@ -1,7 +1,8 @@
 """One profile as several rows: repeats with other seeds, or the settings of an ablation, in one run folder.
 
-A row is a run of its own, `rows/<row>/`, with a profile of its own beside it. Stages that two rows would
-compute alike are computed once, by the first of them; the others have a link to its folder.
+A row is a run of its own, `rows/<row>/`, with a profile of its own beside it; the `base` row of a profile is
+the run's own folder. Stages that two rows would compute alike are computed once, by the first of them; the
+others have a link to its folder.
 """
 
 import contextlib
@@ -25,15 +26,15 @@ from m2s_lib.errors import M2SError
 from m2s_lib.files import atomic_path, read_parquet, safe_name, write_parquet
 from m2s_lib.runs import record
 from m2s_lib.runs.locks import FolderLock
-from m2s_lib.runs.parameters import Profile, listed
+from m2s_lib.runs.parameters import Profile, listed, without_rows
 from m2s_lib.runs.pipeline import StageFailed, run_profile
 from m2s_lib.runs.plan import Plan, plan_run
 from m2s_lib.runs.project import stage_names
 
 ROWS = "rows"
 TABLE = "rows.parquet"
-RESULTS = "results.parquet"
-_ALL_ROWS = "{rows}"  # in a row's parameter: the folder of all rows, to read what another row has written
+_OTHER_ROW = re.compile(r"\{rows\}/([^/]+)/")  # in a row's parameter: what another row has written
+_HOW_FAR = re.compile(r"^\d\d_\w+  |\bETA \d")  # of what a row says: a stage's lines, progress
 _children: set[subprocess.Popen] = set()
 COLUMNS = ("row", "repeat", "folder", "stage", "status", "shared_with", "seconds", "reason")
 
@@ -48,6 +49,7 @@ class Row:
     plan: Plan
     owners: dict[str, str]  # stage -> folder of the row that computes it, its own or an earlier one's
     reads: tuple[str, ...] = ()  # folders of other rows whose files its parameters name
+    base: bool = False  # its stages lie in the run's own folder
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -83,30 +85,38 @@ def plan_rows(
     rows, repeats = profile.rows or {"": {}}, profile.repeats or {"": {}}
     if unknown := [n for n in names if n not in rows]:
         raise M2SError(f"there is no row {unknown[0]!r} in profile {profile.name}: its rows are {list(rows)}")
-    plain = replace(profile, rows={}, repeats={}, summary=())
+    plain = without_rows(profile)
     whole = plan_run(replace(plain, stages=profile.summary), run_dir, root=root)
     whole = replace(whole, overrides=tuple(overrides))
     if not profile.stages:
         known = stage_names(whole.root / "notebooks")
         plain = replace(plain, stages=tuple(s for s in known if s[:2] not in profile.summary))
+    whole_stages = {s[:2] for s in plain.stages}  # a row with fewer is not told what the others are told
     planned, problems, computed = [], [], {}
     for repeat, more in repeats.items():
         for name, changes in rows.items():
             label = ", ".join(filter(None, (name, repeat)))
-            folder = safe_name("-".join(filter(None, (name, repeat))).replace(" ", "_"))
-            parameters, reads = _with_rows(_merged(profile.parameters, more, changes), whole)
+            folder = _folder(name, repeat)
+            parameters, reads = _with_rows(_merged(profile.parameters, more, changes), whole, repeat)
             one = replace(plain, name=label, parameters=parameters)
+            place, texts, base = whole.run_dir / ROWS / folder, overrides, name == profile.base
+            if base:
+                place, one = whole.run_dir, replace(one, name=profile.name, base=name)
+            if name in profile.row_stages:
+                one = replace(one, stages=profile.row_stages[name])
+                texts = [t for t in overrides if t[:2] not in whole_stages or t[:2] in one.stages]
             try:
-                plan = plan_run(one, whole.run_dir / ROWS / folder, overrides=overrides, root=root)
+                plan = plan_run(one, place, overrides=texts, root=root)
             except M2SError as error:
                 problems.append(str(error))
                 continue
             settled = {s: dict(values) for s, values in plan.values.items()}
-            plan = replace(plan, profile=replace(one, parameters=settled), overrides=())
+            told = plan.overrides if base else ()  # only the base row's messages name them
+            plan = replace(plan, profile=replace(one, parameters=settled), overrides=told)
             owners = {
                 s: computed.setdefault(_key(plan, s), folder) for s in plan.stages
             }  # the first row with these values computes it
-            planned.append(Row(name, repeat, folder, plan, owners, reads))
+            planned.append(Row(name, repeat, folder, plan, owners, reads, base))
     if problems:
         raise M2SError(listed(f"{len(problems)} row(s) of profile {profile.name} cannot be run", problems))
     if len({r.folder for r in planned}) < len(planned):
@@ -126,16 +136,21 @@ def plan_rows(
     return whole, planned
 
 
-def _with_rows(parameters: dict[str, dict[str, object]], whole: Plan) -> tuple[dict, tuple[str, ...]]:
-    """Parameters with "{rows}" in texts replaced by the folder of the rows, and the rows that they name."""
+def _with_rows(parameters: dict, whole: Plan, repeat: str) -> tuple[dict, tuple[str, ...]]:
+    """Parameters with "{rows}/row/" in texts replaced by that row's folder in this repeat, and the folders of
+    the rows that they name."""
     place, found = whole.run_dir / ROWS, []
     inside = place.relative_to(whole.root) if place.is_relative_to(whole.root) else place
     for values in parameters.values():
         for name, value in values.items():
-            if isinstance(value, str) and _ALL_ROWS in value:
-                found += re.findall(re.escape(_ALL_ROWS) + r"/([^/]+)/", value)
-                values[name] = value.replace(_ALL_ROWS, inside.as_posix())
+            for row in _OTHER_ROW.findall(value) if isinstance(value, str) else ():
+                found.append(_folder(row, repeat))
+                values[name] = value.replace(f"{{rows}}/{row}/", f"{inside.as_posix()}/{found[-1]}/")
     return parameters, tuple(found)
+
+
+def _folder(name: str, repeat: str) -> str:
+    return safe_name("-".join(filter(None, (name, repeat))).replace(" ", "_"))
 
 
 def _merged(*parts: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
@@ -172,13 +187,14 @@ def run_rows(
         jobs: rows at once; each is then a process of its own, and waits for the rows that it shares with.
 
     Writes rows.parquet (`COLUMNS`: a line for each row and stage; seconds are those of the row that computed
-    it) and results.parquet (every row's results with row and repeat).
+    it).
 
     Raises StageFailed when a row failed, after all others are done.
     """
     stream = stream or sys.stdout
     whole, rows = plan_rows(profile, run_dir, overrides, root, names)
-    with FolderLock(whole.run_dir / ".lock", f"m2s run {profile.name}").acquire():
+    locked = whole.run_dir / ROWS if profile.base else whole.run_dir  # the base row locks its own folder
+    with FolderLock(locked / ".lock", f"m2s run {profile.name}").acquire():
         computed = sum(len(r.own) for r in rows)
         total = sum(len(r.plan.stages) for r in rows)
         print(
@@ -188,13 +204,12 @@ def run_rows(
             flush=True,
         )
         for row in rows:
-            _prepare(row)
+            _prepare(row, whole.run_dir / ROWS / row.folder)
         failed = _run_all(rows, fresh, jobs, stream)
         table = rows_table(rows, failed)
         write_parquet(table, whole.run_dir / TABLE)
-        write_parquet(rows_results(rows), whole.run_dir / RESULTS)
     if whole.selected and profile.summary:
-        once = replace(profile, rows={}, repeats={}, stages=profile.summary, summary=())
+        once = replace(without_rows(profile), stages=profile.summary)
         run_profile(once, whole.run_dir, fresh=fresh, root=root, stream=stream)
     if failed:
         told = "\n".join(f"  - {folder}: {reason}" for folder, reason in failed.items())
@@ -205,10 +220,15 @@ def run_rows(
     return whole.run_dir
 
 
-def _prepare(row: Row) -> None:
-    """The row's folder, its profile as a file, and links to what it shares."""
+def _prepare(row: Row, place: Path) -> None:
+    """The row's folder (`place`, which is a link to the run's own for the base row), its profile as a file,
+    and links to what it shares."""
     folder = row.plan.run_dir
     folder.mkdir(parents=True, exist_ok=True)
+    if row.base and not place.is_symlink():
+        if place.exists():
+            raise M2SError(f"{place} is a row's own folder, and {row.name!r} is now the run's: move it away")
+        place.symlink_to("..", target_is_directory=True)
     parameters = {s[:2]: row.plan.values[s] for s in row.plan.stages}
     about = {
         "description": f"Row {row.plan.profile.name!r}",
@@ -289,6 +309,9 @@ def _run_one(row: Row, failed: Mapping[str, str], fresh: bool, jobs: int, stream
         if row.own:
             (_in_a_process if jobs > 1 else _here)(row, fresh, jobs, stream)
     except M2SError as error:
+        if row.base:  # there is nothing to compare the others with
+            how = "" if jobs == 1 else f"\nTo go on when that is mended: {row.plan.resume_command()}"
+            raise StageFailed(f"{error}{how}") from error
         return " ".join(line.strip() for line in str(error).splitlines()[:2])  # where, and why
     return ""
 
@@ -303,32 +326,43 @@ def _lost(row: Row, owner: str) -> str:
 
 
 def _here(row: Row, fresh: bool, jobs: int, stream: TextIO) -> None:
-    run_profile(row.plan.profile, row.plan.run_dir, row.own, fresh=fresh, root=row.plan.root, stream=stream)
+    only = () if row.base else row.own
+    plan = row.plan
+    run_profile(
+        plan.profile, plan.run_dir, only, overrides=plan.overrides, fresh=fresh, root=plan.root, stream=stream
+    )
 
 
 def _in_a_process(row: Row, fresh: bool, jobs: int, stream: TextIO) -> None:
-    """The same by the command that a user would give; what it says goes into the row's folder."""
+    """The same by the command that a user would give; what it says goes into the row's folder, and how far it
+    is to `stream`."""
     folder = row.plan.run_dir
     command = [sys.executable, "-m", "m2s_lib.runs.cli", "run", str(folder / "row.yaml")]
     command += [word for s in row.own for word in ("--only", s[:2])] + ["--fresh"] * fresh
     threads = str(max(record.cpu_count() // jobs, 1))  # rows that share cores must not fight for them
-    log = folder / "row.log"
-    with open(log, "w", encoding="utf-8") as out:
+    said = ""
+    with open(folder / "row.log", "w", encoding="utf-8") as log:
         child = subprocess.Popen(
             command,
-            stdout=out,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
+            text=True,
             env={"OMP_NUM_THREADS": threads, **os.environ, "M2S_ROOT": str(row.plan.root)},
         )
         _children.add(child)
         try:
+            for line in child.stdout:
+                print(line, end="", file=log, flush=True)
+                said = line.strip() if line.startswith("m2s: ") else said
+                if _HOW_FAR.search(line):
+                    print(f"{row.folder}: {line.strip()}", file=stream, flush=True)
             status = child.wait()
         finally:
+            child.stdout.close()
             _children.discard(child)
     if status:
-        said = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("m2s: ")]
-        raise StageFailed((said or [f"it ended with status {status}, see {log}"])[-1])
+        raise StageFailed(said or f"it ended with status {status}, see {folder / 'row.log'}")
 
 
 def rows_table(rows: Sequence[Row], failed: Mapping[str, str]) -> pd.DataFrame:
@@ -343,17 +377,6 @@ def rows_table(rows: Sequence[Row], failed: Mapping[str, str]) -> pd.DataFrame:
             values = (row.name, row.repeat, row.folder, stage, status, shared, found.get("seconds"), reason)
             lines.append(dict(zip(COLUMNS, values, strict=True)))
     return pd.DataFrame(lines, columns=list(COLUMNS))
-
-
-def rows_results(rows: Sequence[Row]) -> pd.DataFrame:
-    """results.parquet of every stage of every row that has one, with the columns row, repeat and stage."""
-    parts = [
-        read_parquet(place).assign(row=row.name, repeat=row.repeat, stage=stage)
-        for row in rows
-        for stage in row.plan.stages
-        if (place := row.plan.run_dir / stage / RESULTS).is_file()
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["row", "repeat", "stage"])
 
 
 def rows_summary(run_dir: str | os.PathLike) -> str:

@@ -85,11 +85,24 @@ def test_a_run_without_rows_is_the_first_row(tmp_path):
 
 
 def test_a_run_of_rows_gives_all_of_them(tmp_path):
-    both = pd.concat([rows(0.4, 0.5), rows(0.1, 0.2, row="row 10")])
-    write_parquet(both, tmp_path / "results.parquet")
-    assert len(read_measured(stage(tmp_path))) == 4
-    table = pd.DataFrame({"folder": ["a", "a", "b"], "status": ["done", "failed", "done"]})
-    write_parquet(table, tmp_path / "rows.parquet")
+    lines = [
+        ("row 1", "a", "04_x", "done"),
+        ("row 1", "a", "05_y", "failed"),
+        ("row 10", "b", "05_y", "done"),
+    ]
+    table = pd.DataFrame(lines, columns=["row", "folder", "stage", "status"])
+    write_parquet(table.assign(repeat="", seconds=1.0, reason=""), tmp_path / "rows.parquet")
+    for row in table.itertuples():
+        (tmp_path / "rows" / row.folder / row.stage).mkdir(parents=True)
+        if row.status == "done":
+            plain = rows(0.4, 0.5).drop(columns=["row", "repeat", "stage"])
+            write_parquet(plain, tmp_path / "rows" / row.folder / row.stage / "results.parquet")
+    found = read_measured(stage(tmp_path))
+    assert found[["row", "stage"]].drop_duplicates().values.tolist() == [
+        ["row 1", "04_x"],
+        ["row 10", "05_y"],
+    ]
+    assert len(found) == 4
     assert first_row_folder(tmp_path) == tmp_path / "rows" / "b"  # all of b is done
 
 
