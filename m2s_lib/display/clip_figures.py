@@ -29,9 +29,9 @@ def predictions_figure(
     """One clip below another with its label and what was predicted, right or wrong marked by a sign.
 
     Args:
-        rows: film_id (key of `stores`), shot, n_shots, label, prediction, and optionally score (0..1), title
-            (in the place of film_id), and other_prediction and other_score of a second encoder ('' where it
-            said nothing); drawn in order.
+        rows: film_id (key of `stores`), shot, n_shots, label, and optionally prediction ('' or no column:
+            the clip is an example of its label), score (0..1), title (in the place of film_id), and
+            other_prediction and other_score of a second encoder ('' where it said nothing); drawn in order.
         what: heading, such as "place".
         edit: done to the keyframes before they are drawn, see `filmstrip`.
         names: what stands before the first and the second prediction, such as encoders' names.
@@ -53,7 +53,7 @@ def predictions_figure(
     for row, strip, notes, height in zip(rows.to_dict("records"), strips, said, heights, strict=True):
         axes = picture_at(fig, strip, MARGIN, top, column, height, f"{row['film_id']} {row['label']}")
         axes.set_anchor("NW")
-        right += notes[0][1]
+        right += bool(notes) and notes[0][1]
         text_at(fig, left, top, f"label: {row['label']}", _NOTES, va="top")
         for line, (words, same) in enumerate(notes, start=1):
             colour = RIGHT if same else WRONG
@@ -61,10 +61,8 @@ def predictions_figure(
         title, below = str(row.get("title", row["film_id"])), top + (1 + len(notes)) * LINE
         text_at(fig, left, below, title, _NOTES, va="top", color=GREY)
         top += height + _GAP
-    fig.m2s_alt = (
-        f"{len(rows)} clips as filmstrips{', ' + what if what else ''}, each with its label and the "
-        f"prediction; {right} of {len(rows)} are right."
-    )
+    told = f" and the prediction; {right} of {len(rows)} are right." if any(said) else "."
+    fig.m2s_alt = f"{len(rows)} clips as filmstrips{', ' + what if what else ''}, each with its label{told}"
     return fig
 
 
@@ -73,7 +71,7 @@ def _said(row: Mapping, names: Sequence[str]) -> list[tuple[str, bool]]:
     lines = []
     for prefix, name in zip(("", "other_"), names, strict=False):
         prediction = str(row.get(f"{prefix}prediction", ""))
-        if prefix and not prediction:
+        if not prediction:
             continue
         same, score = str(row["label"]) == prediction, row.get(f"{prefix}score", np.nan)
         told = f" ({score:.2f})" if np.isfinite(score) else ""

@@ -71,6 +71,7 @@ def _encoders(text: str, section: str, *worse: str, measures: Sequence[Measure] 
     return [Claim(text, section, (FIRST_ROW, OURS), (FIRST_ROW, w), tuple(measures)) for w in worse]
 
 
+FOUR_SHOTS = "row 1 at four shots"  # E_scene of nine shots on clips of four, see the claims profile
 CLAIMS = (
     *_rows("training scale helps", "4.2.1a", 1, 2, 3, 4, 5),
     *_rows("several shots beat one", "4.2.1b", 1, 6),
@@ -82,6 +83,13 @@ CLAIMS = (
     *_rows("genre and synopsis together beat co-watch", "4.2.1c", 13, 1),
     *_rows("random initial weights do as well as CLIP's (difference from CLIP)", "4.2.1d", 1, 14),
     *_rows("at 3,000 films MViTv2-S beats ViT-B/16", "4.2.1e", 15, 4),
+    Claim(
+        "an encoder of nine shots serves four", "3.2.1", (FOUR_SHOTS, OURS), (FOUR_SHOTS, "random init")
+    ),
+    Claim(
+        "an encoder of nine shots does as well on four as one of four (difference)",
+        "3.2.1", (FOUR_SHOTS, OURS), ("row 7", OURS),
+    ),
     *(
         Claim(
             "mined pairs are about themes, not looks", "3.1, supp. 2.1", (FIRST_ROW, "cowatch"),
@@ -139,7 +147,10 @@ def _names(claim: Claim) -> list[str]:
     """What the two sides are called: rows of Table 1 where both are ours, encoders otherwise."""
     sides = (claim.better, claim.worse)
     rows = all(encoder == OURS for _, encoder in sides)
-    return [row if rows else encoder for row, encoder in sides]
+    names = [row if rows else encoder for row, encoder in sides]
+    if not rows and claim.worse[0] != FIRST_ROW:
+        names[1] += f", {claim.worse[0]}"
+    return names
 
 
 def _verdict(differences: np.ndarray, why: str = "") -> dict:

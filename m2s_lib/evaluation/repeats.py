@@ -67,16 +67,16 @@ def over_repeats(measured: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame
         by: more columns to keep apart, such as ["row"].
 
     Returns:
-        The contract's columns (seed 0), those of `by`, and seeds: the repeats or, where there is one, its
-        seeds. With two repeats or more the interval is Student's 95 % interval of the mean; with one it is
-        that of the run itself, averaged over seeds.
+        The contract's columns (seed 0), those of `by`, seeds: the repeats or, where there is one, its seeds,
+        and sd: the standard deviation over them, NaN for one. With two repeats or more the interval is
+        Student's 95 % interval of the mean; with one it is that of the run itself, averaged over seeds.
     """
     keys = [*by, *ITEM]
     single = measured.drop_duplicates([*keys, "repeat", "seed"])
     numbers = {c: (c, "mean") for c in ("value", "ci_low", "ci_high")}
     counts = {c: (c, "first") for c in ("n", "n_found", "n_listed")}
     of_repeat = single.groupby([*keys, "repeat"], sort=False, as_index=False).agg(
-        **numbers, **counts, seeds=("seed", "nunique")
+        **numbers, **counts, seeds=("seed", "nunique"), sd=("value", "std")
     )
     rows = []
     for values, part in of_repeat.groupby(keys, sort=False):
@@ -84,9 +84,10 @@ def over_repeats(measured: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame
         if len(part) > 1:
             mean, low, high = mean_interval(part["value"].to_numpy())
             row |= {"value": mean, "ci_low": low, "ci_high": high, "seeds": len(part)}
+            row["sd"] = part["value"].std()
             row |= part[list(counts)].sum().to_dict()
         rows.append(row | {"seed": 0})
-    return pd.DataFrame(rows, columns=[*by, *RESULT_COLUMNS, "seeds"])
+    return pd.DataFrame(rows, columns=[*by, *RESULT_COLUMNS, "seeds", "sd"])
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
@@ -113,7 +114,7 @@ def first_row_folder(run_dir: Path) -> Path:
     return run_dir / "rows" / folders[0]
 
 
-def read_themes(run_dir: Path, name: str) -> pd.DataFrame:
-    """A table that 03 wrote about true themes; without a row where it wrote none."""
-    path = run_dir / "03_scene_mining" / f"{name}.parquet"
+def read_stage(run_dir: Path, stage: str, name: str) -> pd.DataFrame:
+    """The table `name` that a stage wrote in a run or row; without a line where it wrote none."""
+    path = run_dir / stage / f"{name}.parquet"
     return read_parquet(path) if path.is_file() else pd.DataFrame()

@@ -14,16 +14,25 @@ from m2s_lib.runs.record import read_record
 FOLDER = "paper"
 # What the paper shows, the file's name, and which figure of which stage it is.
 FIGURES = (
-    ("Fig. 1, supp. Fig. 1 to 3: similar scene pairs by encoder", "fig1", "03", "fig1_scene_pairs"),
+    ("Fig. 1: similar scene pairs by encoder", "fig1", "03", "fig1_scene_pairs"),
     ("Fig. 2: A, B and V of a film pair", "fig2", "02", "fig2"),
     ("Fig. 3: pairs that E_scene learns from", "fig3_pairs", "04", "fig3_pairs"),
     ("Fig. 3: loss while it learns", "fig3_training", "04", "fig3_training"),
+    ("Supp. Fig. 1: scene pairs by our encoder", "supp_fig1", "03", "supp_fig1"),
+    ("Supp. Fig. 2: scene pairs by looks (there: CLIP, here: raw E_shot)", "supp_fig2", "03", "supp_fig2"),
+    (
+        "Supp. Fig. 3: scene pairs by looks (there: Merlot Reserve, here: colour)",
+        "supp_fig3",
+        "03",
+        "supp_fig3",
+    ),
     ("Supp. Fig. 4: places, searched", "supp_fig4", "05", "supp_fig4"),
     ("Supp. Fig. 5: genre", "supp_fig5", "05", "supp_fig5_genre"),
     ("Supp. Fig. 6: way of speaking", "supp_fig6", "05", "supp_fig6_way_speaking"),
     ("Supp. Fig. 7: relationship", "supp_fig7", "05", "supp_fig7_relationship"),
     ("Supp. Fig. 8: scene boundaries and places", "supp_fig8", "06", "supp_fig8"),
-    ("Supp. Fig. 9 and 10: moderation", "supp_fig10", "07", "supp_fig10"),
+    ("Supp. Fig. 9: examples of moderation's classes", "supp_fig9", "07", "supp_fig9"),
+    ("Supp. Fig. 10: moderation, predictions", "supp_fig10", "07", "supp_fig10"),
 )
 COLUMNS = ("figure", "file", "stage", "drawn", "alt")
 

@@ -6,8 +6,17 @@ import pytest
 
 from m2s_lib.display.claim_figures import claims_figure
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.claims import CLAIMS, NOT_MEASURABLE, NOT_SEEN, OPPOSITE, SEEN, measure_claims
+from m2s_lib.evaluation.claims import (
+    CLAIMS,
+    FOUR_SHOTS,
+    NOT_MEASURABLE,
+    NOT_SEEN,
+    OPPOSITE,
+    SEEN,
+    measure_claims,
+)
 from m2s_lib.evaluation.published import read_settings
+from m2s_lib.runs.parameters import load_profile
 from tests.evaluation.test_repeats import rows
 
 
@@ -68,7 +77,16 @@ def test_missing_encoders_are_not_zero():
 
 def test_claims_name_rows_of_table_1():
     numbers = {f"row {n}" for n in read_settings("Table 1")["row"]}
-    assert {side[0] for c in CLAIMS for side in (c.better, c.worse)} <= numbers
+    named = {side[0] for c in CLAIMS for side in (c.better, c.worse)}
+    assert named - numbers == {FOUR_SHOTS}
+    profile = load_profile("claims")
+    assert set(profile.rows) - numbers == {FOUR_SHOTS}
+    assert "03" not in profile.rows[FOUR_SHOTS]  # its encoder is that of nine shots
+
+
+def test_every_row_of_the_claims_profile_is_compared():
+    named = {side[0] for c in CLAIMS for side in (c.better, c.worse)}
+    assert set(load_profile("claims").rows) <= named
 
 
 def test_the_figure_draws_what_has_an_effect():

@@ -244,10 +244,12 @@ def test_the_profiles_of_the_readme_are_there():
 
 def test_the_ablation_is_table_1():
     from m2s_lib.evaluation.published import read_settings
+    from m2s_lib.evaluation.row_tables import OTHER_READING
 
     rows = load_profile("ablation", ROOT / "data_manifests/profiles").rows
     settings = read_settings("Table 1").set_index("row")
-    assert list(rows) == [f"row {n}" for n in settings.index]
+    assert list(rows) == [*(f"row {n}" for n in settings.index), OTHER_READING]
+    assert rows[OTHER_READING] == {"03": {"keep": "above_median"}}
     for number, row in settings.iterrows():
         asked = rows[f"row {number}"]
         assert asked.get("02", {}).get("films_share", 1.0) == row["pretrain_films"] / 30_000

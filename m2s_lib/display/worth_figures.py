@@ -1,0 +1,79 @@
+"""What a mined pair is worth: precision against what is kept, and themes found by each kind of metadata."""
+
+import numpy as np
+import pandas as pd
+
+from m2s_lib.display.style import GREY, OKABE_ITO, WIDTH, new_figure, safe_text, styled
+from m2s_lib.errors import M2SError
+
+_MARKS = ("o", "s", "^", "D", "v", "P")
+PAPERS_SHARE = 0.5  # that it keeps of what the greedy pass selects (section 4.1.2)
+
+
+@styled
+def worth_figure(by_share: pd.DataFrame, chance: float = np.nan):
+    """Share of pairs with the same theme against the share kept, and against the lowest score kept.
+
+    Args:
+        by_share: of `precision_by_score`: ratio, lowest_score, n_pairs, precision.
+        chance: value of random scenes of the same film pairs; NaN draws no line.
+    """
+    table = by_share.dropna(subset=["precision"])
+    if not len(table):
+        raise M2SError("there is no precision to draw: the themes of these films are not known")
+    fig = new_figure(WIDTH, 2.9)
+    axes = [fig.add_subplot(1, 2, 1), fig.add_subplot(1, 2, 2)]
+    for ax, column, label in zip(
+        axes, ("ratio", "lowest_score"), ("share kept of each film pair", "lowest score kept"), strict=True
+    ):
+        ax.plot(table[column], table["precision"], marker="o", color=OKABE_ITO[0], label="mined pairs")
+        if np.isfinite(chance):
+            ax.axhline(chance, color=GREY, linestyle=":", label=f"chance {chance:.2f}")
+        ax.set(ylim=(0, 1.02), xlabel=label, ylabel="share of the same theme")
+    axes[0].axvline(PAPERS_SHARE, color=OKABE_ITO[1], linestyle="--", label="the paper keeps")
+    axes[0].legend(loc="lower left")
+    axes[1].invert_xaxis()  # in both panels more is kept further right
+    fig.set_layout_engine("tight")
+    first, last = table.iloc[0], table.iloc[-1]
+    fig.m2s_alt = (
+        f"Share of mined pairs with the same theme: {first['precision']:.2f} when {first['ratio']:.0%} of "
+        f"each film pair's are kept, {last['precision']:.2f} when {last['ratio']:.0%} are."
+    )
+    return fig
+
+
+@styled
+def themes_figure(table: pd.DataFrame):
+    """Share of pairs with the same theme for each theme and kind of metadata, themes found best on top.
+
+    Args:
+        table: of `themes_by_metadata`.
+    """
+    single = table[table["theme"] != "all"]
+    if not len(single):
+        raise M2SError("there is no theme to draw: the themes of these films are not known")
+    names = single.drop_duplicates(["row", "metadata"])[["row", "metadata"]].values.tolist()
+    order = single.groupby("theme")["precision"].mean().sort_values().index.tolist()
+    fig = new_figure(WIDTH, 0.28 * len(order) + 1.3)
+    axes = fig.add_subplot()
+    for i, (row, metadata) in enumerate(names):
+        mine = single[(single["row"] == row) & (single["metadata"] == metadata)].set_index("theme")
+        mine = mine.reindex(order)["precision"]
+        style = {
+            "marker": _MARKS[i % len(_MARKS)],
+            "color": OKABE_ITO[i % len(OKABE_ITO)],
+            "linestyle": "none",
+        }
+        axes.plot(mine.to_numpy(), range(len(order)), label=safe_text(f"{metadata} ({row})"), **style)
+    axes.set_yticks(range(len(order)), [safe_text(t) for t in order])
+    axes.set_xlim(0, 1.02)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_xlabel("share of pairs with the same theme, by the theme of the first scene")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.45 / (0.28 * len(order) / 2 + 0.5)), ncols=4)
+    fig.set_layout_engine("tight")
+    best = single.loc[single["precision"].idxmax()]
+    fig.m2s_alt = (
+        f"{len(order)} themes by {len(names)} kinds of metadata; highest {best['precision']:.2f} for "
+        f"{best['theme']} by {best['metadata']}, lowest {single['precision'].min():.2f}."
+    )
+    return fig

@@ -1,0 +1,135 @@
+"""Times, themes and readings over rows, against hand-worked ones."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from m2s_lib.display.figures import alt_text
+from m2s_lib.display.worth_figures import themes_figure, worth_figure
+from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.row_tables import (
+    OTHER_READING,
+    hyper_parameters,
+    readings_compared,
+    row_times,
+    themes_by_metadata,
+)
+from m2s_lib.files import write_parquet
+from tests.evaluation.test_repeats import rows, stage
+
+
+def lines(row, repeat, seconds, status="done", reason=""):
+    stages = ["03_scene_mining", "04_moco_training"]
+    table = pd.DataFrame({"stage": stages, "seconds": seconds, "status": status, "reason": reason})
+    return table.assign(row=row, repeat=repeat, folder=f"{row}-{repeat}".replace(" ", "_"))
+
+
+def test_times_are_means_over_repeats_relative_to_the_first_row():
+    table = pd.concat(
+        [
+            lines("row 1", "a", [10.0, 30.0]),
+            lines("row 1", "b", [10.0, 10.0]),
+            lines("row 9", "a", [10.0, 60.0]),
+            lines("row 2", "a", [10.0, np.nan], "failed", "no pairs"),
+            lines("row 1, above median", "a", [10.0, 20.0]),
+        ]
+    )
+    found = row_times(table).set_index("row")
+    assert found["training"].tolist() == pytest.approx([1, 3, np.nan, 1], nan_ok=True)
+    assert found.loc["row 9", "all_stages"] == pytest.approx(70 / 30)
+    assert found["time_published"].tolist() == pytest.approx([1, 3, 0.5, np.nan], nan_ok=True)
+    assert found.loc["row 2", ["status", "reason"]].tolist() == ["failed", "no pairs"]
+    assert np.isnan(found.loc["row 2", "all_stages"])
+    assert found.loc["row 9", "frames"] == 3
+
+
+@pytest.fixture
+def mined(tmp_path):
+    """Two rows with 03's tables; the second's themes are not known."""
+    table = pd.concat([lines("row 1", "", [1, 1]), lines("row 10", "", [1, 1])])
+    write_parquet(table, tmp_path / "rows.parquet")
+    folders = [tmp_path / "rows" / f / "03_scene_mining" for f in table["folder"].unique()]
+    theme = pd.DataFrame(
+        {"encoder": ["cowatch", "cowatch", "colour"], "theme": ["duel", "heist", "duel"],
+         "n_pairs": [4, 6, 5], "n_same": [3, 3, 5], "precision": [0.75, 0.5, 1.0]}
+    )  # fmt: skip
+    for folder, themes in zip(folders, (theme, theme[:0]), strict=True):
+        folder.mkdir(parents=True)
+        write_parquet(themes, folder / "precision_by_theme.parquet")
+        chance = pd.DataFrame({"encoder": ["cowatch", "chance"], "mean": [0.6, 0.25]})
+        write_parquet(chance, folder / "mining_precision.parquet")
+    open_stage = stage(tmp_path)
+    read = open_stage.read_parquet
+    open_stage.read_parquet = lambda path, columns=None: read(path, columns)
+    return open_stage
+
+
+def test_themes_are_those_of_the_rows_own_metadata(mined):
+    found = themes_by_metadata(mined)
+    assert found["row"].unique().tolist() == ["row 1"]
+    assert found["metadata"].unique().tolist() == ["cowatch"]
+    told = found.set_index("theme")
+    assert told["precision"].to_dict() == {"all": 0.6, "duel": 0.75, "heist": 0.5}
+    assert told["n_pairs"].to_dict() == {"all": 10, "duel": 4, "heist": 6}
+    assert told.loc["all", "chance"] == 0.25
+    assert (told["ci_low"] < told["precision"]).all()
+    fig = themes_figure(found)
+    fig.savefig(io.BytesIO(), dpi=60)
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["heist", "duel"]  # the best on top
+    assert "highest 0.75 for duel by cowatch" in alt_text(fig)
+
+
+def test_themes_that_are_not_known_are_no_lines(tmp_path):
+    write_parquet(lines("row 1", "", [1, 1]), tmp_path / "rows.parquet")
+    open_stage = stage(tmp_path)
+    found = themes_by_metadata(open_stage)
+    assert list(found.columns)[:3] == ["row", "metadata", "theme"]
+    assert found.empty
+    with pytest.raises(M2SError, match="no theme to draw"):
+        themes_figure(found)
+
+
+def test_what_the_other_reading_changes():
+    both = pd.concat([rows(0.4, task="genre"), rows(0.3, row=OTHER_READING), rows(0.9, encoder="colour")])
+    found = readings_compared(both)
+    assert found[["task", "best_half", "above_median"]].values.tolist() == [["genre", 0.4, 0.3]]
+    assert found["difference"].item() == pytest.approx(-0.1)
+    assert readings_compared(rows(0.4)).empty
+
+
+def test_supplementary_table_1_beside_what_was_trained():
+    probe = {
+        "encoder": "ours (co-watch)",
+        "chosen": True,
+        "lr": 0.1,
+        "batch": 128,
+        "epochs": 60,
+        "dropout": 0.1,
+    }
+    others = [
+        {"task": "scene", "encoder": "ours (co-watch) (permuted labels)", "lr": 9.0},
+        {"task": "scene", "encoder": "colour", "lr": 8.0},
+    ]
+    probes = pd.DataFrame([{**probe, **o} for o in [*others, {"task": "scene"}]])
+    found = hyper_parameters(probes).set_index(["task", "setting"])
+    assert len(found) == 36
+    assert found.loc[("place", "learning rate")].tolist() == [0.1, 0.1]
+    assert found.loc[("place", "epochs")].tolist() == [400, 60]
+    assert np.isnan(found.loc[("genre", "epochs"), "here"])
+    assert hyper_parameters(pd.DataFrame())["here"].isna().all()
+
+
+def test_worth_is_drawn_against_share_and_score():
+    table = pd.DataFrame(
+        {"ratio": [0.5, 1.0], "lowest_score": [2.0, 1.0], "n_pairs": [4, 8], "precision": [0.8, 0.5]}
+    )
+    fig = worth_figure(table, chance=0.3)
+    fig.savefig(io.BytesIO(), dpi=60)
+    left, right = fig.axes
+    assert left.lines[0].get_xdata().tolist() == [0.5, 1.0]
+    assert right.lines[0].get_ydata().tolist() == [0.8, 0.5]
+    assert "0.80 when 50% of each film pair's are kept, 0.50 when 100% are" in alt_text(fig)
+    with pytest.raises(M2SError, match="no precision to draw"):
+        worth_figure(table[:0])
