@@ -209,3 +209,77 @@ def test_rows_at_once_begin_with_those_that_others_wait_for(profile, toy):
     begun = [line.split(":")[0] for line in said if ": computes" in line]
     assert set(begun[:2]) == {"cubes-a", "cubes-b"}  # of each of them the squares have a stage
     assert sorted(begun) == sorted(FOLDERS)
+
+
+BASE = """
+description: one row in the run's own folder, one with fewer stages
+stages: ["01", "02"]
+summary: ["04"]
+base: squares
+rows: {squares: {}, cubes: {"02": {power: 3}}, counted: {stages: ["01"], "01": {count: 5}}}
+"""
+
+
+@pytest.fixture
+def based(profile, toy):
+    (toy / "based.yaml").write_text(BASE)
+    return load_profile(toy / "based.yaml")
+
+
+def test_the_base_row_is_the_run_itself(based, steps, toy):
+    said = run(based)
+    folder = toy / "runs/based"
+    assert "of 5 stages 4 are computed, 1 shared" in said
+    assert steps == ["01_numbers", "02_sums", "02_sums", "01_numbers", "04_all"]
+    assert read_json(folder / "02_sums/run.json")["parameters"]["power"] == 2
+    assert (folder / "rows/squares").resolve() == folder
+    assert (folder / "rows/cubes/01_numbers").resolve() == folder / "01_numbers"
+    assert not (folder / "rows/counted/02_sums").exists()
+    assert read_parquet(folder / "rows.parquet")["row"].tolist() == ["squares"] * 2 + ["cubes"] * 2 + [
+        "counted"
+    ]
+    assert run(based, steps).count("skipped") == 5
+    assert steps == []
+
+
+def test_one_stage_of_a_base_row_is_run_by_its_number(based, steps, toy, monkeypatch):
+    run(based)
+    steps.clear()
+    monkeypatch.chdir(toy)
+    assert main(["run", "./based.yaml", "--only", "02", "-p", "02.power=4"]) == 0
+    assert steps == ["02_sums"]
+    assert read_json(toy / "runs/based/02_sums/run.json")["parameters"]["power"] == 4
+
+
+def test_a_base_row_that_fails_ends_the_run_and_says_how_to_go_on(based, steps, monkeypatch):
+    def execute(node, folder, *rest):
+        raise kernel.NotebookFailed("cell 3: no such number")
+
+    monkeypatch.setattr(kernel, "execute", execute)
+    with pytest.raises(
+        StageFailed, match=r"(?s)01_numbers: cell 3: no such number.*m2s run \S*based.yaml -p 01.count=7$"
+    ):
+        run(based, steps, overrides=["01.count=7"])
+
+
+def test_a_row_with_fewer_stages_is_not_told_of_the_others(based, toy):
+    _, rows = plan_rows(based, overrides=["02.power=4"])
+    assert [r.plan.stages for r in rows][2] == ("01_numbers",)
+    assert rows[1].plan.values["02_sums"]["power"] == 4
+    with pytest.raises(M2SError, match="has no parameter 'powr'"):
+        plan_rows(based, overrides=["02.powr=5"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("base: b\nrows: {a: {}, b: {}}", "base has to name the first of the rows; got 'b'"),
+        ("base: a\nrows: {a: {}}\nrepeats: {x: {}}", "a run with a base row cannot have repeats"),
+        ("rows: {a: {stages: 3}}", "row 'a': stages has to be a list"),
+        ('rows: {a: {stages: ["77"]}}', "77"),
+    ],
+)
+def test_what_a_base_row_cannot_be(toy, line, message):
+    (toy / "bad.yaml").write_text(f"description: d\n{line}\n")
+    with pytest.raises(M2SError, match=message):
+        plan_rows(load_profile(toy / "bad.yaml"))
