@@ -340,7 +340,7 @@ def _in_a_process(row: Row, fresh: bool, jobs: int, stream: TextIO) -> None:
     command = [sys.executable, "-m", "m2s_lib.runs.cli", "run", str(folder / "row.yaml")]
     command += [word for s in row.own for word in ("--only", s[:2])] + ["--fresh"] * fresh
     threads = str(max(record.cpu_count() // jobs, 1))  # rows that share cores must not fight for them
-    said = ""
+    said: list[str] = []
     with open(folder / "row.log", "w", encoding="utf-8") as log:
         child = subprocess.Popen(
             command,
@@ -354,7 +354,7 @@ def _in_a_process(row: Row, fresh: bool, jobs: int, stream: TextIO) -> None:
         try:
             for line in child.stdout:
                 print(line, end="", file=log, flush=True)
-                said = line.strip() if line.startswith("m2s: ") else said
+                said = [line] if line.startswith("m2s: ") else said + [line] * bool(said)
                 if _HOW_FAR.search(line):
                     print(f"{row.folder}: {line.strip()}", file=stream, flush=True)
             status = child.wait()
@@ -362,7 +362,8 @@ def _in_a_process(row: Row, fresh: bool, jobs: int, stream: TextIO) -> None:
             child.stdout.close()
             _children.discard(child)
     if status:
-        raise StageFailed(said or f"it ended with status {status}, see {folder / 'row.log'}")
+        log = folder / "row.log"
+        raise StageFailed("".join(said).removeprefix("m2s: ") or f"it ended with status {status}, see {log}")
 
 
 def rows_table(rows: Sequence[Row], failed: Mapping[str, str]) -> pd.DataFrame:
