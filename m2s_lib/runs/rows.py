@@ -34,7 +34,7 @@ from m2s_lib.runs.project import stage_names
 ROWS = "rows"
 TABLE = "rows.parquet"
 _OTHER_ROW = re.compile(r"\{rows\}/([^/]+)/")  # in a row's parameter: what another row has written
-_HOW_FAR = re.compile(r"^\d\d_\w+  |\bETA \d")  # of what a row says: a stage's lines, progress
+_HOW_FAR = re.compile(r"^\d\d_\w+  (started|done in|skipped)|\bETA \d")  # of what a row says: a stage's lines, progress
 _children: set[subprocess.Popen] = set()
 COLUMNS = ("row", "repeat", "folder", "stage", "status", "shared_with", "seconds", "reason")
 
