@@ -9,20 +9,19 @@ import contextlib
 import logging
 import os
 import pickle
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from m2s_lib.engine import Unseen, Work
+from m2s_lib.engine_worker import Prepared, packed, runrun_apart, run_call, run_task
 from m2s_lib.errors import M2SError
 from m2s_lib.files import atomic_path
-from m2s_lib.processes import cores, process_pool, result
+from m2s_lib.processes import cores
 
 _RETRIES = 5  # a worker that is lost with one and the same item so often is lost because of it
 _ATTACHED = 16  # items that travel with their inputs at once
 _OBJECT_STORE = 1 << 30  # bytes, on a machine of our own; what does not fit goes to disk
-_here: dict = {}  # in a worker: what it keeps from item to item
 _opened: list[str] = []  # address of the cluster that this process is connected to
 
 
@@ -36,7 +35,7 @@ class RayEngine:
     name = "ray"
 
     def __init__(self, address: str = "", device: str = "auto"):
-        self._ray = _connect(address)
+        self._ray, self._calls = _connect(address), set()
         have = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         cpus = [int(node["CPU"]) for node in have if node.get("CPU", 0) >= 1]
         if not cpus:
@@ -56,7 +55,7 @@ class RayEngine:
         with _token(folder) as token:
             options = dict(work=work, folder=folder, token=token, timeout_s=timeout_s)
             rows = self._rows(items).map(
-                _apart, fn_kwargs=options, num_cpus=1, concurrency=workers or None, max_retries=_RETRIES
+                run_apart, fn_kwargs=options, num_cpus=1, concurrency=workers or None
             )
             for row in self._iterate(rows):
                 yield int(row["index"]), _received(row["outcome"], folder)
@@ -93,13 +92,21 @@ class RayEngine:
 
     def call(self, function: Callable, *arguments, cpus: int = 1, gpus: int = 0) -> object:
         """One call on some worker; what it raised is raised."""
-        task = self._ray.remote(_call).options(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES)
+        task = self._ray.remote(run_call).options(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES)
         reference = task.remote(function, *arguments)
+        self._calls.add(reference)
         try:
             return _received(self._get(reference), None)
         except BaseException:
             self._ray.cancel(reference)
             raise
+        finally:
+            self._calls.discard(reference)
+
+    def cancel(self) -> None:
+        """End the calls that other threads wait for; what they run is interrupted."""
+        for reference in list(self._calls):
+            self._ray.cancel(reference)
 
     def close(self) -> None:
         """Leave the cluster; Ray that was started for this engine ends."""
@@ -116,7 +123,7 @@ class RayEngine:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        rows = [{"index": index, "item": _packed(item)} for index, item in enumerate(items)]
+        rows = [{"index": index, "item": packed(item)} for index, item in enumerate(items)]
         return ray.data.from_items(rows, override_num_blocks=len(rows))
 
     def _iterate(self, rows) -> Iterator[dict]:
@@ -128,7 +135,7 @@ class RayEngine:
 
         at_most = min(self.gpus or self.nodes, len(items))
         rows = self._rows([item for _, item in items]).map_batches(
-            _Prepared,
+            Prepared,
             batch_size=1,
             batch_format="numpy",
             fn_constructor_args=([how[0]], *how[1:]),  # in a list, the reference stays one
@@ -140,7 +147,7 @@ class RayEngine:
             yield items[int(row["index"])][0], row["outcome"]
 
     def _tasks(self, how: tuple, items: Sequence[tuple[int, object]]) -> Iterator[tuple[int, bytes]]:
-        task = self._ray.remote(_task).options(
+        task = self._ray.remote(run_task).options(
             num_cpus=1, num_gpus=1 if self.gpus else 0, max_retries=_RETRIES
         )
         waiting, running, key = list(reversed(items)), {}, uuid.uuid4().hex
@@ -148,7 +155,7 @@ class RayEngine:
             while waiting or running:
                 while waiting and len(running) < 2 * (self.gpus or self.cpus):
                     index, item = waiting.pop()
-                    running[task.remote(key, [how[0]], *how[1:], _packed(item))] = index
+                    running[task.remote(key, [how[0]], *how[1:], packed(item))] = index
                 (done, *_), _ = self._ray.wait(list(running), num_returns=1)
                 index = running.pop(done)
                 yield index, self._get(done)
@@ -215,8 +222,8 @@ def _start(ray, tries: int = 2, **options) -> None:
             ray.shutdown()
             if not left:
                 raise M2SError(
-                    f"Ray did not start on this machine ({str(error).strip()}): try again when it is less busy, "
-                    "or run with engine 'local'"
+                    f"Ray did not start on this machine ({str(error).strip()}): try again when it is less "
+                    "busy, or run with engine 'local'"
                 ) from error
 
 
@@ -251,12 +258,6 @@ def _token(folder: Path | None) -> Iterator[str]:
         token.unlink(missing_ok=True)
 
 
-def _packed(value: object) -> bytes:
-    from ray import cloudpickle
-
-    return cloudpickle.dumps(value)
-
-
 def _received(outcome: bytes, folder: Path | None) -> object:
     """What a worker returned, its files written; what it raised is raised."""
     value, files, error = pickle.loads(outcome)
@@ -266,67 +267,3 @@ def _received(outcome: bytes, folder: Path | None) -> object:
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(content)
     return value
-
-
-# -- in a worker --
-
-
-def _outcome(work: Callable, *arguments) -> bytes:
-    """`work`'s (value, files), or the error it raised."""
-    try:
-        return _packed((*work(*arguments), None))
-    except Exception as error:  # the caller's to judge, as if it had happened there
-        return _packed((None, {}, error))
-
-
-def _deliver(work: Work, item: object, folder: Path | None, token: str) -> tuple[object, dict[str, bytes]]:
-    """The item's result, and its files where this machine does not see the output folder."""
-    if folder is None or (folder / token).exists():
-        return work(item, folder), {}
-    with tempfile.TemporaryDirectory(prefix="m2s-") as place:
-        value = work(item, Path(place))
-        found = (p for p in sorted(Path(place).rglob("*")) if p.is_file())
-        return value, {p.relative_to(place).as_posix(): p.read_bytes() for p in found}
-
-
-def _apart(row: dict, work: Work, folder: Path, token: str, timeout_s: float) -> dict:
-    """One item of `RayEngine.apart`, in a process that this worker keeps for the next ones."""
-    pool = _here.setdefault("pool", None) or _here.update(pool=process_pool(1)) or _here["pool"]
-
-    def run() -> tuple[object, dict]:
-        arguments = (work, pickle.loads(row["item"]), folder, token)
-        ended = result(pool.schedule(_deliver, args=arguments, timeout=timeout_s))
-        return ended if isinstance(ended, tuple) else (ended, {})
-
-    return {"index": row["index"], "outcome": _outcome(run)}
-
-
-class _Prepared:
-    """An actor of `map_batches`: the work built once, then item after item."""
-
-    def __init__(self, shared: list, device: str, folder: Path | None, token: str):
-        import ray
-
-        self.work, self.folder, self.token = ray.get(shared[0])(device), folder, token
-
-    def __call__(self, batch: dict) -> dict:
-        def one(item: bytes) -> bytes:
-            return _outcome(lambda: _deliver(self.work, pickle.loads(item), self.folder, self.token))
-
-        return {"index": batch["index"], "outcome": [one(item) for item in batch["item"]]}
-
-
-def _task(key: str, shared: list, device: str, folder: Path | None, token: str, item: bytes) -> bytes:
-    """One item as a task; the work is kept in this worker for the next one."""
-    import ray
-
-    def run() -> tuple[object, dict]:
-        if _here.get("key") != key:
-            _here.update(key=key, work=ray.get(shared[0])(device))
-        return _deliver(_here["work"], pickle.loads(item), folder, token)
-
-    return _outcome(run)
-
-
-def _call(function: Callable, *arguments) -> bytes:
-    return _outcome(lambda: (function(*arguments), {}))

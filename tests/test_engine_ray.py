@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from m2s_lib import engine_ray
 from m2s_lib.engine import LocalEngine, open_engine
@@ -118,20 +119,28 @@ def test_features_are_the_same_bits(ray_engine, local, tmp_path, monkeypatch):
 
 
 def mined(tmp_path, name, **options):
+    torch.manual_seed(0)
     features, encoder = corpus((40, 55, 30, 61, 6), d=512), MovieEncoder()
     folder = tmp_path / "features"
     folder.mkdir(exist_ok=True)
     for film, x in features.items():
         np.save(folder / f"{film}.npy", x)
     opened = {film: np.load(folder / f"{film}.npy", mmap_mode="r") for film in features}
-    torch_state = {k: v * 0 + 0.01 for k, v in encoder.state_dict().items()}
-    encoder.load_state_dict(torch_state)
     return mine_to(
         tmp_path / f"{name}.parquet", opened, every_pair(features), 5, encoder=encoder, shard=3, **options
     )
 
 
-def test_mining_gives_the_same_pairs(ray_engine, tmp_path, monkeypatch):
+@pytest.fixture
+def one_thread():
+    """Matrix products on one thread, as a task has it; on more their last bits may be others."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_mining_gives_the_same_pairs(ray_engine, tmp_path, monkeypatch, one_thread):
     expected = mined(tmp_path, "local")
     found = mined(tmp_path, "ray", engine=ray_engine)
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
@@ -178,6 +187,24 @@ def test_a_killed_miner_costs_its_shard_and_engines_go_on_with_each_others(ray_e
     assert len(shards) == 2  # of four, two were there
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
     assert (tmp_path / "pairs.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
+
+
+def test_real_films_give_the_same_pairs_on_more_threads(ray_engine, shared_data):
+    paths = sorted((shared_data / "ovsd").glob("*/features_vgg19.npy"))[:4]
+    features = {p.parent.name: np.load(p) for p in paths}
+    found = mine_pairs(features, every_pair(features), 9, normalise=True, engine=ray_engine)
+    expected = mine_pairs(features, every_pair(features), 9, normalise=True)
+    pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-6)
+
+
+def test_real_films_give_the_same_stores(ray_engine, shared_data, tmp_path):
+    table = read_film_table(shared_data / "films").head(2)
+    found = [
+        ingest_films(table, tmp_path / name, SMALL, engine=engine)
+        for name, engine in (("local", None), ("ray", ray_engine))
+    ]
+    pd.testing.assert_frame_equal(*found)
+    assert digests(tmp_path / "local") == digests(tmp_path / "ray")
 
 
 def test_errors_come_back_as_they_are(ray_engine, tmp_path):
