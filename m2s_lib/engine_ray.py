@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from m2s_lib.engine import Unseen, Work
-from m2s_lib.engine_worker import Prepared, packed, runrun_apart, run_call, run_task
+from m2s_lib.engine_worker import Prepared, packed, run_apart, run_call, run_task
 from m2s_lib.errors import M2SError
 from m2s_lib.files import atomic_path
 from m2s_lib.processes import cores

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from m2s_lib.errors import M2SError
 from m2s_lib.files import atomic_path, read_json, write_json
 from m2s_lib.progress import progress
+from m2s_lib.runs.pipeline import StageFailed
 from m2s_lib.runs.project import is_url, shown_url
 from m2s_lib.runs.record import RECORD
 from m2s_lib.runs.remote_lock import NAME as LOCK
@@ -121,9 +122,15 @@ class RemoteRun:
         self._say(f"{self.shown}: {len(todo)} of {len(there)} files fetched into {self.folder}")
 
     def push(self) -> None:
-        """Make the URL what the mirror is: changed files, then every run.json that belongs to them."""
-        with self.told():
-            self._push()
+        """Make the URL what the mirror is: changed files, then every run.json that belongs to them.
+
+        Raises StageFailed when it cannot be done; all is in the mirror then.
+        """
+        try:
+            with self.told():
+                self._push()
+        except M2SError as error:
+            raise StageFailed(str(error)) from error
 
     def _push(self) -> None:
         state = self._state()

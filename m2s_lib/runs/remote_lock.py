@@ -94,10 +94,13 @@ class RemoteLock:
 
     def _write(self, new: bool = False) -> None:
         text = json.dumps({**self._me, "beat": time.time()}).encode()
-        if new:
-            with contextlib.suppress(NotImplementedError, TypeError):
-                return self.fs.pipe_file(self.path, text, mode="create")
-        self.fs.pipe_file(self.path, text)
+        try:
+            self.fs.pipe_file(self.path, text, **({"mode": "create"} if new else {}))
+        except FileNotFoundError:  # a file system with folders
+            self.fs.makedirs(self.path.rpartition("/")[0], exist_ok=True)
+            self.fs.pipe_file(self.path, text)
+        except (NotImplementedError, TypeError):  # one that cannot create only
+            self.fs.pipe_file(self.path, text)
 
     def _gone(self, holder: dict) -> bool:
         if _age(holder) > STALE_S:
