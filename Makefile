@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab gallery test test-browser bench bench-gpu lint nbval figures clean
+.PHONY: help install demo lab gallery test test-browser test-ray bench bench-gpu lint nbval figures clean
 RUN ?= runs/demo
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make gallery  the gallery of a finished run as a page without code, on this machine only, with a token (RUN=runs/demo)"
 	@echo "make figures  tables and figures of the demo, named by the paper's numbers, in runs/demo/paper"
 	@echo "make test-browser  both live screens in a real browser; needs Chromium"
+	@echo "make test-ray installs Ray as well and runs the tests of the cluster engine, on this machine"
 	@echo "make bench    each hot path against what others run, as ratios, in runs/bench/bench.json (make bench-gpu: on CUDA)"
 	@echo "make lint     ruff, on the library, the tests and the notebooks"
 	@echo "make clean    remove runs and caches (not .venv)"
@@ -30,6 +31,10 @@ $(INSTALLED): pyproject.toml
 
 $(INSTALLED)-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[test,browser]"
+	@touch $@
+
+$(INSTALLED)-ray: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable ".[test,ray]"
 	@touch $@
 
 $(INSTALLED)-bench: $(INSTALLED)
@@ -65,6 +70,9 @@ nbval: $(INSTALLED)
 
 test-browser: $(INSTALLED)-browser
 	M2S_NEED_BROWSER=1 $(BIN)/python -m pytest -n 0 -s tests/browser
+
+test-ray: $(INSTALLED)-ray
+	$(BIN)/python -m pytest -n 0 -m ray
 
 bench: $(INSTALLED)-bench
 	$(BIN)/python -m m2s_lib.bench

@@ -9,14 +9,14 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeout
-from concurrent.futures import as_completed
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from m2s_lib.engine import LocalEngine, unseen
 from m2s_lib.errors import M2SError
 from m2s_lib.files import fingerprint, read_csv, remove_temporaries, write_npy
 from m2s_lib.films.decoding import ScanConfig, ScannedFilm, scan_film
@@ -24,6 +24,7 @@ from m2s_lib.films.film_table import SOURCES
 from m2s_lib.films.shot_boundaries import read_ovsd_shots
 from m2s_lib.films.shot_store import SUFFIX, ShotStore, write_shots
 from m2s_lib.films.sources import read_ready_features, scan_keyframe_folder
+from m2s_lib.processes import Lost
 from m2s_lib.progress import Progress
 
 _VERSION = 1  # raise when the same settings give other shots or pixels than before
@@ -54,6 +55,7 @@ def ingest_films(
     workers: int = 0,
     timeout_s: float = 7200.0,
     task: "Callable[[Job], dict] | None" = None,
+    engine=None,
 ) -> pd.DataFrame:
     """Scan every pending film of a table and write `out_dir`/shots/<film_id>.arrow.
 
@@ -68,6 +70,7 @@ def ingest_films(
         source: 'video', 'movienet' or 'features'.
         workers: processes, 0 for one per core. timeout_s: seconds that one film may take.
         task: what a worker runs, by default `ingest_film`; it has to be importable by name.
+        engine: of `open_engine`; None is this machine.
 
     Returns:
         The table with n_shots, fps, duration_s, status ('ok' or 'failed') and reason filled, in the same
@@ -93,10 +96,10 @@ def ingest_films(
     log.info("%d films: %d up to date, %d to do", len(table), len(done), len(todo))
     if boundaries_dir and (without := sum(not job.boundaries for job in jobs)):
         log.warning("%d of %d films have no boundary table in %s", without, len(jobs), boundaries_dir)
+    how = dict(workers=workers, timeout_s=timeout_s)
     try:
-        _run(
-            todo, task or ingest_film, workers, timeout_s, lambda film, facts: _fill(table, rows[film], facts)
-        )
+        for film, facts in _run(engine or LocalEngine(), todo, _Film(task or ingest_film), out, how):
+            _fill(table, rows[film], facts)
     finally:
         remove_temporaries(out)
     return table
@@ -113,54 +116,35 @@ def _check_arguments(boundaries_dir: str | os.PathLike, source: str, workers: in
         )
 
 
-def _run(
-    jobs: list[Job], task: Callable, workers: int, timeout_s: float, tell: Callable[[str, dict], None]
-) -> None:
-    """Run the jobs in processes of their own and `tell` each film's facts as it ends."""
-    import multiprocessing
-
-    import pebble
-
-    if not jobs:
-        return
-    workers = min(workers or _cores(), len(jobs))
-    # spawn: a forked reader hangs, and a worker must not inherit the notebook's threads, torch or CUDA
-    pool = pebble.ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
+def _run(engine, jobs: list[Job], work: "_Film", out: Path, how: dict) -> Iterator[tuple[str, dict]]:
+    """Each film's id and facts, as it ends."""
+    jobs = sorted(jobs, key=_size, reverse=True)  # the longest first: no core waits for it at the end
     bar = Progress("scanning films", total=len(jobs), unit="films")
-    try:
-        jobs = sorted(
-            jobs, key=_size, reverse=True
-        )  # the longest first, so that no core waits for it at the end
-        futures = {pool.schedule(task, args=(job,), timeout=timeout_s): job for job in jobs}
-        for future in as_completed(futures):
-            film = futures[future].film_id
-            facts = _result(future, timeout_s)
-            tell(film, facts)
-            bar.step(note=f"{film}: {facts['reason']}" if facts["status"] == "failed" else "")
-    except BaseException:
-        pool.stop()
-        raise
-    finally:
-        pool.close()
-        pool.join()
+    for index, facts in engine.apart(work, jobs, out, **how):
+        film = jobs[index].film_id
+        if isinstance(facts, Lost):
+            facts = _failed(_why_lost(facts, how["timeout_s"]))
+        yield film, facts
+        bar.step(note=f"{film}: {facts['reason']}" if facts["status"] == "failed" else "")
 
 
-def _result(future, timeout_s: float) -> dict:
-    """What a worker returned, or why it did not; its M2SError (nothing can be written) passes."""
-    import pebble
-
-    try:
-        return future.result()
-    except FutureTimeout:
-        return _failed(f"decoding took longer than {timeout_s:g} s: raise timeout_s, or check the file")
-    except pebble.ProcessExpired as error:
-        return _failed(
-            f"the decoder crashed the process (exit code {error.exitcode}): check or re-encode the file"
-        )
+def _why_lost(lost: Lost, timeout_s: float) -> str:
+    if lost.exitcode is None:
+        return f"decoding took longer than {timeout_s:g} s: raise timeout_s, or check the file"
+    return f"the decoder crashed the process (exit code {lost.exitcode}): check or re-encode the file"
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclasses.dataclass(frozen=True)
+class _Film:
+    """A worker's work, for an engine: a task, which writes below the folder that it is given."""
+
+    task: Callable[[Job], dict]
+    host: str = dataclasses.field(default_factory=socket.gethostname)  # where the films are known to be
+
+    def __call__(self, job: Job, folder: Path) -> dict:
+        if socket.gethostname() != self.host and not Path(job.path).exists():
+            raise unseen(job.path)  # not the film's fault
+        return self.task(dataclasses.replace(job, out_dir=str(folder)))
 
 
 def _size(job: Job) -> int:

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from m2s_lib.engine import LocalEngine
 from m2s_lib.errors import M2SError
 from m2s_lib.files import read_parquet, remove_temporaries, write_parquet
 from m2s_lib.method.greedy import greedy_batch, greedy_pairs, greedy_pairs_rounds
+from m2s_lib.method.mining_shards import ShardMiner, shard_path, with_features
 from m2s_lib.method.movie_encoder import MovieEncoder
 from m2s_lib.method.pair_miner import (
     MiningConfig,
@@ -56,6 +58,7 @@ def mine_pairs(
     encoder: MovieEncoder | None = None,
     device: str | torch.device = "cpu",
     workers: int = 1,
+    engine=None,
 ) -> pd.DataFrame:
     """Mine the similar scene pairs P_scene of all similar film pairs (§3.2).
 
@@ -72,6 +75,7 @@ def mine_pairs(
         encoder: E_movie; its features before the last FC are compared. None compares `features` themselves.
         device: where features are encoded and compared; the choice runs there too.
         workers: threads that share the film pairs on the CPU; the result does not depend on it.
+        engine: of `open_engine`; None is this machine. A cluster mines shards of film pairs at once.
 
     Returns:
         film_a, film_b (film_a < film_b), shot_a, shot_b (first shots), n_shots, score (float32), rank (from
@@ -83,12 +87,24 @@ def mine_pairs(
     """
     miner = PairMiner(features, MiningConfig(n, keep, ratio, normalise), encoder, device, workers)
     pairs = _distinct(film_pairs, features)
+    shards = list(_shards(pairs, _SHARD))
     bar = Progress("scene mining", len(pairs), "film pairs")
-    tables = []
-    for part in _shards(pairs, _SHARD):
-        tables.append(miner.mine(part))
-        bar.step(len(part))
-    return _finish(tables, pairs, miner)
+    tables = {}
+    for index, table in _mined(engine, miner, shards, None):
+        tables[index] = table
+        bar.step(len(shards[index]))
+    return _finish([tables[index] for index in range(len(shards))], pairs, miner)
+
+
+def _mined(engine, miner: PairMiner, shards: list, folder: Path | None) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Shards by an engine: (index, table), as they end; with a folder they are files in it as well."""
+    engine = engine or LocalEngine()
+    items = [
+        (shard, miner.digest(shard) if folder or engine.name != "local" else "", None) for shard in shards
+    ]
+    work = ShardMiner(miner, shards)
+    attach = with_features(miner.features)
+    yield from engine.prepared(work, items, folder, device=miner.device, attach=attach)
 
 
 def mine_to(
@@ -104,6 +120,7 @@ def mine_to(
     device: str | torch.device = "cpu",
     workers: int = 1,
     shard: int = _SHARD,
+    engine=None,
 ) -> pd.DataFrame:
     """`mine_pairs` into a parquet file, by way of shards, so that a killed run goes on where it was.
 
@@ -113,7 +130,7 @@ def mine_to(
     Args:
         path: the parquet file to write.
         shard: film pairs in a shard.
-        features, film_pairs, n, keep, ratio, normalise, encoder, device, workers: as in `mine_pairs`.
+        features, film_pairs, n, keep, ratio, normalise, encoder, device, workers, engine: as in `mine_pairs`.
     """
     path = Path(path)
     miner = PairMiner(features, MiningConfig(n, keep, ratio, normalise), encoder, device, workers)
@@ -121,17 +138,17 @@ def mine_to(
     folder = path.with_name(path.name + ".shards")
     if folder.is_dir():
         remove_temporaries(folder)
+    shards = list(_shards(pairs, shard))
+    tables = {index: _done(shard_path(folder, miner.digest(part))) for index, part in enumerate(shards)}
+    todo = [index for index, table in tables.items() if table is None]
+    resumed = len(pairs) - sum(len(shards[index]) for index in todo)
     bar = Progress("scene mining", len(pairs), "film pairs")
-    tables, resumed = [], 0
-    for part in _shards(pairs, shard):
-        piece = folder / f"{miner.digest(part)}.parquet"
-        if (table := _done(piece)) is None:
-            table = miner.mine(part)
-            write_parquet(table, piece)
-        else:
-            resumed += len(part)
-        tables.append(table)
-        bar.step(len(part), f"{resumed:,} from an earlier run" if resumed else "")
+    bar.step(resumed)
+    for index, table in _mined(engine, miner, [shards[index] for index in todo], folder):
+        tables[todo[index]] = table
+        note = f"{resumed:,} from an earlier run" if resumed else ""
+        bar.step(len(shards[todo[index]]), note)
+    tables = [tables[index] for index in range(len(shards))]
     table = _finish(tables, pairs, miner)
     write_parquet(table, path)
     shutil.rmtree(folder, ignore_errors=True)

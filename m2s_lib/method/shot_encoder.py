@@ -2,10 +2,8 @@
 
 import dataclasses
 import hashlib
-import os
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,9 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import read_json, write_json, write_npy
 from m2s_lib.method.frame_encoder import EncoderConfig, FrameEncoder
-from m2s_lib.progress import progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,57 +39,6 @@ class ShotEncoder(FrameEncoder):
     def forward(self, shots: Tensor) -> Tensor:
         """uint8 [b, k, h, w, c] (or scenes [b, n, k, h, w, c]) to [b, out_dim], not normalised."""
         return self.fc(self.token(shots))
-
-
-@torch.inference_mode()
-def encode_shots(
-    encoder: ShotEncoder, store: object, batch: int = 256, device: torch.device | str | None = None
-) -> np.ndarray:
-    """Features of all shots of a film: float32 [n_shots, out_dim] of unit length.
-
-    Args:
-        store: a shot store (`n_shots`, `keyframes()` uint8 [n_shots, k, h, w, c]).
-        batch: shots a forward pass.
-        device: where the encoder is moved and run; its own when None. bf16 on CUDA, the weights' type
-            elsewhere.
-    """
-    device = torch.device(device) if device is not None else encoder.mean.device
-    encoder = encoder.to(device).eval()
-    features = np.empty((store.n_shots, encoder.out_dim), np.float32)
-    frames = store.keyframes() if store.n_shots else ()  # [n, k, h, w, c]
-    for start in range(0, store.n_shots, batch):
-        shots = torch.from_numpy(np.array(frames[start : start + batch])).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            features[start : start + batch] = encoder.embed(shots).float().cpu().numpy()
-    return features
-
-
-def encode_films(
-    encoder: ShotEncoder,
-    stores: Mapping[str, object],
-    folder: str | os.PathLike,
-    device: torch.device | str | None = None,
-) -> int:
-    """Write `folder`/<film_id>.npy, the features of every film; films that this encoder has done stay.
-
-    A stamp in the folder holds a hash of the encoder's weights; with other weights all films are done again.
-
-    Returns:
-        How many films were encoded.
-    """
-    folder = Path(folder)
-    digest = hashlib.blake2b(digest_size=16)
-    for name, value in encoder.state_dict().items():
-        digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
-    stamp = folder / "encoder.json"
-    if not (stamp.exists() and read_json(stamp).get("encoder") == digest.hexdigest()):
-        for old in folder.glob("*.npy"):
-            old.unlink()
-        write_json(stamp, {"encoder": digest.hexdigest()})
-    todo = [film for film in stores if not (folder / f"{film}.npy").exists()]
-    for film in progress(todo, "shot features", unit="films"):
-        write_npy(folder / f"{film}.npy", encode_shots(encoder, stores[film], device=device))
-    return len(todo)
 
 
 class ShotFrames:

@@ -2,13 +2,16 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from m2s_lib import __version__
 from m2s_lib.errors import M2SError
+from m2s_lib.processes import end_with_parent
 
 BAD_REQUEST, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
@@ -18,6 +21,8 @@ _EPILOG = """examples:
   m2s run demo --only 03 --fresh        one stage from nothing
   m2s run my_films.yaml --run-dir D     a profile of your own
   m2s run claims --jobs 2               a profile of several rows, two at once
+  m2s run ablation --engine ray --address auto    its rows as tasks of a Ray cluster
+  m2s run films --run-dir s3://bucket/run         a run that lies at a URL
   m2s params 03                         what notebook 03 can be told
 
 exit status: 0 done, 1 a stage failed, 2 the request is wrong (nothing was run), 130 interrupted"""
@@ -26,6 +31,8 @@ exit status: 0 done, 1 a stage failed, 2 the request is wrong (nothing was run),
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `m2s`; returns the exit status."""
     options = _parser().parse_args(arguments)
+    if parent := os.environ.pop("M2S_PARENT", ""):  # see row_process.py
+        end_with_parent(int(parent))
     try:
         return options.command(options)
     except M2SError as error:
@@ -70,6 +77,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="of a profile with rows, so many at once"
     )
+    run.add_argument(
+        "--engine", choices=("local", "ray"), help="of a profile with rows: run them here, or as Ray tasks"
+    )
+    run.add_argument(
+        "--address", default="", metavar="A", help="of an existing Ray cluster, for --engine ray"
+    )
+    run.add_argument(
+        "--cache", metavar="D", help="where runs at URLs are mirrored (default: $M2S_CACHE or ~/.cache/m2s)"
+    )
     run.set_defaults(command=_run)
 
     params = commands.add_parser("params", help="list the notebooks' parameters")
@@ -96,7 +112,7 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
         "profile", metavar="PROFILE", help="name of a profile (m2s profiles) or path of a YAML file"
     )
     parser.add_argument(
-        "--run-dir", metavar="D", help="folder of the run (default: the profile's, or runs/PROFILE)"
+        "--run-dir", metavar="D", help="folder or URL of the run (default: the profile's, or runs/PROFILE)"
     )
     parser.add_argument(
         "-p",
@@ -109,33 +125,44 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.parameters import load_profile, without_rows
+    from m2s_lib.runs.parameters import load_profile, one_run
     from m2s_lib.runs.pipeline import run_profile
     from m2s_lib.runs.plan import plan_run
+    from m2s_lib.runs.project import is_url, shown_url
+    from m2s_lib.runs.remote import opened_run_dir
     from m2s_lib.runs.report import summary_table, write_report
 
     profile = load_profile(options.profile)
-    if (profile.rows or profile.repeats) and not (profile.base and (options.only or options.from_)):
-        return _run_rows(profile, options)
-    if options.row or options.jobs != 1:
-        raise M2SError(f"--row and --jobs are for profiles with rows, {profile.name} has none")
+    if profile.rows or profile.repeats:
+        url = profile.base and is_url(options.run_dir)  # its rows would share folders there
+        one = profile.base and (options.only or options.from_)
+        if not (url or one or (options.only and {o[:2] for o in options.only} <= set(profile.summary))):
+            return _run_rows(profile, options)
+        profile = one_run(profile)
+    if options.row or options.jobs != 1 or options.engine or options.address:
+        raise M2SError(
+            f"--row, --jobs, --engine and --address are for profiles with rows, {profile.name} has none; "
+            "the engine of one run is -p 01.engine=ray -p 01.ray_address=..."
+        )
     signal.signal(signal.SIGTERM, _on_terminate)
-    if profile.base:  # single stages are the base row's
-        profile = without_rows(profile)
-    chosen = (profile, options.run_dir, options.only, options.from_, options.overrides)
-    try:
-        run_dir = run_profile(*chosen, options.fresh)
-    except KeyboardInterrupt:
-        # nbclient's pending tasks end with the interrupt too, and asyncio would report each at exit
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
-        print(f"\nm2s: interrupted; to go on: {plan_run(*chosen).resume_command()}", file=sys.stderr)
-        raise
-    write_report(run_dir)
+    wanted = options.run_dir or profile.run_dir or None
+    with opened_run_dir(wanted, f"m2s run {profile.name}", options.cache) as (folder, push):
+        place = shown_url(wanted) if is_url(wanted) else ""
+        chosen = (profile, folder if place else options.run_dir)
+        chosen += (options.only, options.from_, options.overrides)
+        try:
+            run_dir = run_profile(*chosen, options.fresh, place=place, after=push)
+        except KeyboardInterrupt:
+            _interrupted(replace(plan_run(*chosen), place=place))
+            raise
+        write_report(run_dir)
     print(f"\n{summary_table(run_dir)}")
     return 0
 
 
 def _run_rows(profile, options: argparse.Namespace) -> int:
+    from m2s_lib.engine import open_engine
+    from m2s_lib.runs.project import is_url
     from m2s_lib.runs.report import summary_table, write_report
     from m2s_lib.runs.rows import plan_rows, rows_summary, run_rows
 
@@ -145,20 +172,30 @@ def _run_rows(profile, options: argparse.Namespace) -> int:
         )
     if options.jobs < 1:
         raise M2SError(f"--jobs is {options.jobs}, expected 1 or more")
+    if is_url(options.run_dir or profile.run_dir):
+        raise M2SError(
+            f"profile {profile.name} has rows, which share folders: its run_dir has to be a folder, not a URL"
+        )
     signal.signal(signal.SIGTERM, _on_terminate)
     chosen = (profile, options.run_dir, options.overrides)
+    engine = open_engine(options.engine or "local", options.address)
+    how = dict(fresh=options.fresh, names=options.row, jobs=options.jobs, engine=engine)
     try:
-        run_dir = run_rows(*chosen, options.fresh, names=options.row, jobs=options.jobs)
+        run_dir = run_rows(*chosen, **how)
     except KeyboardInterrupt:
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
-        again = plan_rows(*chosen)[0].resume_command()
-        print(f"\nm2s: interrupted; to go on: {again}", file=sys.stderr)
+        _interrupted(plan_rows(*chosen)[0])
         raise
     print(f"\n{rows_summary(run_dir)}")
     if profile.summary:
         write_report(run_dir)
         print(f"\n{summary_table(run_dir)}")
     return 0
+
+
+def _interrupted(plan) -> None:
+    # nbclient's pending tasks end with the interrupt too, and asyncio would report each at exit
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
+    print(f"\nm2s: interrupted; to go on: {plan.resume_command()}", file=sys.stderr)
 
 
 def _on_terminate(*_) -> None:

@@ -253,8 +253,14 @@ def load_profile(name_or_path: str | os.PathLike, profiles_dir: str | os.PathLik
 
 
 def without_rows(profile: Profile) -> Profile:
-    """The same without rows and repeats: all stages once, as in its base row."""
+    """The same without rows and repeats, and without the stages that are run once after them."""
     return replace(profile, rows={}, row_stages={}, base="", repeats={}, summary=())
+
+
+def one_run(profile: Profile) -> Profile:
+    """The same as a run without rows: its stages and those that are run once after the rows."""
+    stages = (*profile.stages, *profile.summary) if profile.stages else ()
+    return replace(without_rows(profile), stages=stages)
 
 
 def _without_stages(row: Mapping | None) -> dict:

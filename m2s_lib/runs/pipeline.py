@@ -5,7 +5,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -32,6 +33,8 @@ def run_profile(
     *,
     root: str | os.PathLike | None = None,
     stream: TextIO | None = None,
+    place: str = "",
+    after: Callable[[], None] = lambda: None,
 ) -> Path:
     """Run a profile's notebooks in order; returns the run directory.
 
@@ -43,17 +46,27 @@ def run_profile(
         profile, run_dir, only, from_, overrides, root: as `plan_run`.
         fresh: empty the folders of the selected stages and run them whatever their state.
         stream: where progress goes; None is standard output.
+        place: the URL that run_dir is a mirror of, for the command that goes on.
+        after: called when a stage has run, failed ones included.
 
     Raises:
         M2SError: something about the request is wrong; nothing was run.
         StageFailed: a notebook failed; the stages before it are kept.
     """
     stream = stream or sys.stdout
-    plan = plan_run(profile, run_dir, only, from_, overrides, root)
+    plan = replace(plan_run(profile, run_dir, only, from_, overrides, root), place=place)
     with FolderLock(plan.run_dir / ".lock", f"m2s run {plan.profile.name}").acquire():
-        _say(stream, f"{plan.profile.name}: {len(plan.selected)} stage(s) into {plan.run_dir}")
+        _say(stream, f"{plan.profile.name}: {len(plan.selected)} stage(s) into {place or plan.run_dir}")
         for stage in plan.selected:
-            _run_stage(plan, stage, fresh, stream)
+            try:
+                _run_stage(plan, stage, fresh, stream)
+            except BaseException:
+                try:
+                    after()
+                except M2SError as error:  # the stage's own end matters more
+                    _say(stream, str(error))
+                raise
+            after()
     return plan.run_dir
 
 

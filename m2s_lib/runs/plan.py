@@ -9,7 +9,7 @@ from pathlib import Path
 
 from m2s_lib.errors import M2SError
 from m2s_lib.runs.parameters import RUN_DIR, Parameter, Profile, listed, load_profile, read_parameters
-from m2s_lib.runs.project import find_stage, root_or_default, run_folder, unknown_stage
+from m2s_lib.runs.project import find_stage, is_url, root_or_default, run_folder, shown_url, unknown_stage
 from m2s_lib.runs.values import fit_yaml, parse_text
 
 Known = dict[str, dict[str, Parameter]]
@@ -27,6 +27,7 @@ class Plan:
     values: dict[str, dict[str, object]]  # stage -> name -> value, run_dir left out
     overrides: tuple[str, ...] = ()  # as given, for the command that goes on
     only: bool = False  # stages were named one by one
+    place: str = ""  # the URL that run_dir mirrors
 
     def notebook(self, stage: str) -> Path:
         """The notebook of a stage."""
@@ -40,7 +41,9 @@ class Plan:
             "run",
             self.profile.name if Path(self.profile.source) == home else self.profile.source,
         ]
-        if self.run_dir != run_folder(self.profile.run_dir or f"runs/{self.profile.name}", self.root):
+        if self.place:
+            words += ["--run-dir", self.place]
+        elif self.run_dir != run_folder(self.profile.run_dir or f"runs/{self.profile.name}", self.root):
             words += ["--run-dir", str(self.run_dir)]
         if stage and not self.only and not self.profile.base:  # a base row's run has other rows to go on with
             words += ["--from", stage[:2]]
@@ -88,6 +91,8 @@ def plan_run(
         raise M2SError(
             listed(f"nothing was run, {len(problems)} problem(s) with profile {profile.name}", problems)
         )
+    if is_url(url := run_dir or profile.run_dir):
+        raise M2SError(f"run_dir is the URL {shown_url(url)}: only `m2s run` mirrors URLs, give a folder")
     folder = (
         run_folder(run_dir, Path.cwd())
         if run_dir

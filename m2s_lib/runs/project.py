@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from m2s_lib.errors import M2SError
 
@@ -78,3 +79,14 @@ def unknown_stage(text: object, names: Iterable[str], where: str = "") -> str:
 def run_folder(text: str | os.PathLike, base: Path) -> Path:
     """An absolute run directory: `text` as it is when absolute, else seen from `base`."""
     return Path(os.path.normpath(base / Path(text).expanduser()))
+
+
+def is_url(text: object) -> bool:
+    """Whether a run directory is a URL rather than a folder."""
+    return isinstance(text, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+
+
+def shown_url(url: str) -> str:
+    """The URL without user, password and query, as it may be printed."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))

@@ -5,17 +5,16 @@ the run's own folder. Stages that two rows would compute alike are computed once
 others have a link to its folder.
 """
 
-import contextlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -30,12 +29,11 @@ from m2s_lib.runs.parameters import Profile, listed, without_rows
 from m2s_lib.runs.pipeline import StageFailed, run_profile
 from m2s_lib.runs.plan import Plan, plan_run
 from m2s_lib.runs.project import stage_names
+from m2s_lib.runs.row_process import RowRunner, row_runner, rows_end
 
 ROWS = "rows"
 TABLE = "rows.parquet"
 _OTHER_ROW = re.compile(r"\{rows\}/([^/]+)/")  # in a row's parameter: what another row has written
-_HOW_FAR = re.compile(r"^\d\d_\w+  (started|done in|skipped)|\bETA \d")  # of what a row says: a stage's lines, progress
-_children: set[subprocess.Popen] = set()
 COLUMNS = ("row", "repeat", "folder", "stage", "status", "shared_with", "seconds", "reason")
 
 
@@ -176,6 +174,7 @@ def run_rows(
     jobs: int = 1,
     root: str | os.PathLike | None = None,
     stream: TextIO | None = None,
+    engine=None,
 ) -> Path:
     """Run all rows, then what is run once; returns the run directory.
 
@@ -185,6 +184,8 @@ def run_rows(
     Args:
         profile, run_dir, overrides, root, names: as `plan_rows`. fresh, stream: as `run_profile`.
         jobs: rows at once; each is then a process of its own, and waits for the rows that it shares with.
+        engine: of `open_engine`; on Ray each row is a task, by default one for each GPU, or for each machine
+            where there are none. All machines have to see the run directory.
 
     Writes rows.parquet (`COLUMNS`: a line for each row and stage; seconds are those of the row that computed
     it).
@@ -205,7 +206,8 @@ def run_rows(
         )
         for row in rows:
             _prepare(row, whole.run_dir / ROWS / row.folder)
-        failed = _run_all(rows, fresh, jobs, stream)
+        with row_runner(engine, jobs, whole.run_dir) as run_row:
+            failed = _run_all(rows, fresh, run_row, stream)
         table = rows_table(rows, failed)
         write_parquet(table, whole.run_dir / TABLE)
     if whole.selected and profile.summary:
@@ -248,11 +250,12 @@ def _prepare(row: Row, place: Path) -> None:
             place.symlink_to(target, target_is_directory=True)
 
 
-def _run_all(rows: Sequence[Row], fresh: bool, jobs: int, stream: TextIO) -> dict[str, str]:
+def _run_all(rows: Sequence[Row], fresh: bool, run_row: RowRunner, stream: TextIO) -> dict[str, str]:
     """Run every row as soon as those that it shares with are done; folder -> reason of those that failed."""
+    jobs = run_row.at_once
     failed: dict[str, str] = {}
     start, done, waiting, running = time.monotonic(), set(), list(rows), {}
-    with ThreadPoolExecutor(max_workers=jobs) as pool, _children_end():
+    with ThreadPoolExecutor(max_workers=jobs) as pool, rows_end(run_row):
         submit = pool.submit if jobs > 1 else _at_once
         while waiting or running:
             ready = [r for r in waiting if r.needs <= done]
@@ -263,7 +266,7 @@ def _run_all(rows: Sequence[Row], fresh: bool, jobs: int, stream: TextIO) -> dic
                 waiting.remove(row)
                 own = ", ".join(s[:2] for s in row.own) or "nothing"
                 print(f"{row.folder}: computes {own}", file=stream, flush=True)
-                running[submit(_run_one, row, dict(failed), fresh, jobs, stream)] = row
+                running[submit(_run_one, row, dict(failed), fresh, run_row, stream)] = row
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 row, reason = running.pop(future), future.result()
                 done.add(row.folder)
@@ -287,18 +290,7 @@ def _at_once(work: Callable, *arguments) -> Future:
     return future
 
 
-@contextlib.contextmanager
-def _children_end():
-    """Rows in processes of their own end when this one is told to."""
-    try:
-        yield
-    except BaseException:
-        for child in list(_children):
-            child.terminate()
-        raise
-
-
-def _run_one(row: Row, failed: Mapping[str, str], fresh: bool, jobs: int, stream: TextIO) -> str:
+def _run_one(row: Row, failed: Mapping[str, str], fresh: bool, run_row: RowRunner, stream: TextIO) -> str:
     """Run one row; why it failed, '' when it did not."""
     for owner in sorted(row.needs & set(failed)):
         if lost := _lost(row, owner):
@@ -307,10 +299,14 @@ def _run_one(row: Row, failed: Mapping[str, str], fresh: bool, jobs: int, stream
             return f"it reads what {owner} writes, which failed"
     try:
         if row.own:
-            (_in_a_process if jobs > 1 else _here)(row, fresh, jobs, stream)
+            if run_row.apart:
+                tell = partial(print, f"{row.folder}:", file=stream, flush=True)
+                run_row(row.plan.run_dir, [s[:2] for s in row.own], fresh, row.plan.root, tell)
+            else:
+                _here(row, fresh, stream)
     except M2SError as error:
         if row.base:  # there is nothing to compare the others with
-            how = "" if jobs == 1 else f"\nTo go on when that is mended: {row.plan.resume_command()}"
+            how = "" if not run_row.apart else f"\nTo go on when that is mended: {row.plan.resume_command()}"
             raise StageFailed(f"{error}{how}") from error
         return " ".join(line.strip() for line in str(error).splitlines()[:2])  # where, and why
     return ""
@@ -325,45 +321,12 @@ def _lost(row: Row, owner: str) -> str:
     return ""
 
 
-def _here(row: Row, fresh: bool, jobs: int, stream: TextIO) -> None:
+def _here(row: Row, fresh: bool, stream: TextIO) -> None:
     only = () if row.base else row.own
     plan = row.plan
     run_profile(
         plan.profile, plan.run_dir, only, overrides=plan.overrides, fresh=fresh, root=plan.root, stream=stream
     )
-
-
-def _in_a_process(row: Row, fresh: bool, jobs: int, stream: TextIO) -> None:
-    """The same by the command that a user would give; what it says goes into the row's folder, and how far it
-    is to `stream`."""
-    folder = row.plan.run_dir
-    command = [sys.executable, "-m", "m2s_lib.runs.cli", "run", str(folder / "row.yaml")]
-    command += [word for s in row.own for word in ("--only", s[:2])] + ["--fresh"] * fresh
-    threads = str(max(record.cpu_count() // jobs, 1))  # rows that share cores must not fight for them
-    said: list[str] = []
-    with open(folder / "row.log", "w", encoding="utf-8") as log:
-        child = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            env={"OMP_NUM_THREADS": threads, **os.environ, "M2S_ROOT": str(row.plan.root)},
-        )
-        _children.add(child)
-        try:
-            for line in child.stdout:
-                print(line, end="", file=log, flush=True)
-                said = [line] if line.startswith("m2s: ") else said + [line] * bool(said)
-                if _HOW_FAR.search(line):
-                    print(f"{row.folder}: {line.strip()}", file=stream, flush=True)
-            status = child.wait()
-        finally:
-            child.stdout.close()
-            _children.discard(child)
-    if status:
-        log = folder / "row.log"
-        raise StageFailed("".join(said).removeprefix("m2s: ") or f"it ended with status {status}, see {log}")
 
 
 def rows_table(rows: Sequence[Row], failed: Mapping[str, str]) -> pd.DataFrame:

@@ -159,7 +159,7 @@ def test_a_full_disk_while_writing_a_store_is_not_a_films_fault(films, tmp_path)
     out, jobs = tmp_path / "out", []
     table = read_film_table(films)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("m2s_lib.films.ingest._run", lambda todo, *rest: jobs.extend(todo))
+        patch.setattr("m2s_lib.films.ingest._run", lambda engine, todo, *rest: jobs.extend(todo) or [])
         ingest_films(table, out, SMALL)
     job = next(j for j in jobs if j.film_id == "three")
     (out / "shots" / f".three.arrow.{os.getpid()}.tmp").symlink_to("/dev/full")

@@ -12,7 +12,8 @@ import torch
 
 from m2s_lib.errors import M2SError
 from m2s_lib.method import training
-from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig, ShotPairs, encode_films, encode_shots
+from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig, ShotPairs
+from m2s_lib.method.shot_features import encode_films, encode_shots
 from m2s_lib.method.shot_training import shot_encoder_for
 from m2s_lib.method.training import ContrastiveConfig, train_contrastive
 from m2s_lib.method.weights import load_encoder, save_encoder
@@ -149,11 +150,11 @@ def test_a_film_that_went_while_training_was_stopped_does_not_stop_the_run(tmp_p
 @pytest.fixture
 def counted(monkeypatch):
     done = []
-    from m2s_lib.method import shot_encoder
+    from m2s_lib.method import shot_features
 
-    literal = shot_encoder.encode_shots
+    literal = shot_features.encode_shots
     monkeypatch.setattr(
-        shot_encoder,
+        shot_features,
         "encode_shots",
         lambda e, store, **k: (done.append(int(store.keyframes()[0, 0, 0, 0, 0])), literal(e, store, **k))[1],
     )
@@ -193,15 +194,16 @@ def test_a_killed_encoding_keeps_whole_files_only(tmp_path):
     """SIGKILL while the third film is encoded; what is there is whole, the rest is done by the next call."""
     code = f"""
 import os, signal, sys
-from m2s_lib.method import shot_encoder
-from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig, encode_films
+from m2s_lib.method import shot_features
+from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
+from m2s_lib.method.shot_features import encode_films
 from tests.method.test_shot_training import stores
-literal, done = shot_encoder.encode_shots, []
+literal, done = shot_features.encode_shots, []
 def until(*a, **k):
     done.append(1)
     if len(done) == 3: os.kill(os.getpid(), {int(signal.SIGKILL)})
     return literal(*a, **k)
-shot_encoder.encode_shots = until
+shot_features.encode_shots = until
 encode_films(ShotEncoder(ShotEncoderConfig.preset("test"), seed=1), stores(), {str(tmp_path)!r})
 """
     ended = subprocess.run(

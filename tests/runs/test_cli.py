@@ -60,7 +60,7 @@ def test_a_bad_request_ends_with_2_and_no_traceback(toy, capsys):
 
 
 def test_a_failed_stage_ends_with_1(toy, capsys, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise StageFailed("01_numbers: it broke")
 
     monkeypatch.setattr("m2s_lib.runs.pipeline.run_profile", fail)

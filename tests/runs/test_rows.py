@@ -198,7 +198,10 @@ def test_the_command_says_what_rows_allow(profile, toy, capsys):
     assert main(["run", "several.yaml".replace("several", "./several"), "--only", "01"]) == 2
     assert "choose with --row" in capsys.readouterr().err
     assert main(["run", "toy", "--row", "x"]) == 2
-    assert "--row and --jobs are for profiles with rows, toy has none" in capsys.readouterr().err
+    assert (
+        "--row, --jobs, --engine and --address are for profiles with rows, toy has none"
+        in capsys.readouterr().err
+    )
     assert main(["run", "./several.yaml", "--row", "x"]) == 2
     assert "there is no row 'x' in profile several" in capsys.readouterr().err
     assert main(["run", "./several.yaml", "--jobs", "0"]) == 2
