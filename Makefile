@@ -8,13 +8,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help install demo lab gallery test test-browser test-ray bench bench-gpu lint nbval figures clean
 RUN ?= runs/demo
+PROFILE ?= demo
 
 help:
 	@echo "make demo     render the embedded films, run all notebooks on them, end with runs/demo/report.html"
 	@echo "make test     lint, tests, and every notebook under nbval"
 	@echo "make lab      JupyterLab on the same environment, on this machine only, with a token"
 	@echo "make gallery  the gallery of a finished run as a page without code, on this machine only, with a token (RUN=runs/demo)"
-	@echo "make figures  tables and figures of the demo, named by the paper's numbers, in runs/demo/paper"
+	@echo "make figures  tables and figures named by the paper's numbers, in runs/demo/paper (PROFILE=paper: of that finished run)"
 	@echo "make test-browser  both live screens in a real browser; needs Chromium"
 	@echo "make test-ray installs Ray as well and runs the tests of the cluster engine, on this machine"
 	@echo "make bench    each hot path against what others run, as ratios, in runs/bench/bench.json (make bench-gpu: on CUDA)"
@@ -44,9 +45,9 @@ $(INSTALLED)-bench: $(INSTALLED)
 demo: $(INSTALLED)
 	$(BIN)/m2s run demo
 
+# Of another finished run only 09 runs again, whatever its other stages were told.
 figures: $(INSTALLED)
-	$(BIN)/m2s run demo
-	$(BIN)/m2s report runs/demo
+	$(BIN)/m2s run $(PROFILE) $(if $(filter demo,$(PROFILE)),,--only 09)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. $(if $(filter 0,$(shell id -u)),--allow-root)
