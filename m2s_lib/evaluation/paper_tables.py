@@ -39,29 +39,36 @@ TABLES = (
 )  # fmt: skip
 
 
-def paper_tables(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def paper_tables(
+    measured: pd.DataFrame, encoders: Mapping[str, str] | None = None
+) -> dict[str, pd.DataFrame]:
     """Tables 1 to 5 and supplementary 2 and 3 as `beside_measured` gives them, by file name.
 
     Args:
         measured: of `repeats.read_measured`; the base case (`FIRST_ROW`) fills all but Table 1.
+        encoders: of `row_tables.row_encoders`: what each row's encoder was here, told in Table 1.
     """
     plain = measured[~measured["encoder"].str.contains("permuted labels", regex=False)]
     base = over_repeats(plain[plain["row"] == FIRST_ROW])
-    return {"table1": table1(plain)} | {t.file: _table(t, base) for t in TABLES}
+    return {"table1": table1(plain, encoders)} | {t.file: _table(t, base) for t in TABLES}
 
 
-def table1(measured: pd.DataFrame) -> pd.DataFrame:
+def table1(measured: pd.DataFrame, encoders: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Table 1: our encoder on LVU's validation split in every row that was run, see `beside_measured`."""
     ours = measured["encoder"].str.startswith("ours") & (measured["benchmark"] == lvu_evaluation.BENCHMARK)
     rows = over_repeats(measured[ours], by=["row"])
     numbers = read_settings("Table 1")["row"]
     published = read_published(["Table 1"])
     models = published.drop_duplicates("row").set_index("row")["model"]
-    same = {f"row {n}": models[n] for n in numbers}
-    known = rows["row"].isin(same)
-    return beside_measured(
-        published, rows[known].assign(encoder=rows["row"]), same=same, split="val"
-    ).sort_values("model", key=lambda m: m.map({x: i for i, x in enumerate(models)}), kind="stable")
+    told = {
+        f"row {n}": f"row {n}" + f": {encoders[f'row {n}']}" * (f"row {n}" in (encoders or {}))
+        for n in numbers
+    }
+    rows = rows[rows["row"].isin(told)]
+    rows = rows.assign(encoder=rows["row"].map(told))
+    table = beside_measured(published, rows, same={told[f"row {n}"]: models[n] for n in numbers}, split="val")
+    order = {model: i for i, model in enumerate(models)}
+    return table.sort_values("model", key=lambda m: m.map(order), kind="stable")
 
 
 def _table(table: PaperTable, base: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """What the rows of Table 1 tell beside their results: how long each took, which metadata finds which themes,
 and what the other reading of "top 50 %" changes."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -11,7 +13,6 @@ from m2s_lib.evaluation.repeats import FIRST_ROW, over_repeats, rows_of
 
 OTHER_READING = "row 1, above median"  # row 1 with keep = above_median (supp. 3a), see the ablation profile
 _TRAINING, _MINING = "04", "03"  # stages
-TIME_COLUMNS = ("row", "metadata", "films", "shots", "frames", "time_published", "training", "all_stages")
 
 
 def row_times(rows: pd.DataFrame) -> pd.DataFrame:
@@ -37,7 +38,7 @@ def row_times(rows: pd.DataFrame) -> pd.DataFrame:
             | _as_published(name, paper)
             | {"training": training.mean(), "all_stages": _total(stages)}
             | {"status": bad["status"].iloc[0] if len(bad) else "done"}
-            | {"reason": bad["reason"].iloc[0] if len(bad) else ""}
+            | {"reason": " ".join(bad["reason"].iloc[0].split()) if len(bad) else ""}
         )
     table = pd.DataFrame(lines)
     first = table[table["row"] == FIRST_ROW]
@@ -45,6 +46,22 @@ def row_times(rows: pd.DataFrame) -> pd.DataFrame:
         base = first[column].iloc[0] if len(first) else np.nan
         table[column] = table[column] / base if base else np.nan
     return table
+
+
+def row_encoders(stage) -> dict[str, str]:
+    """What each row's E_scene was in this run, such as 'tiny, from shot_encoder.safetensors': its preset, and
+    the weights that it started from where they were not random.
+
+    Args:
+        stage: an open stage; the records that it reads become its inputs.
+    """
+    told = {}
+    for row in rows_of(stage).itertuples():
+        if row.stage.startswith(_TRAINING) and row.status == "done":
+            about = stage.read_json(f"{row.place}{row.stage}/run.json")["parameters"]
+            weights = Path(about.get("scene_weights", "")).name
+            told[row.row] = about.get("scene_encoder", "") + f", from {weights}" * bool(weights)
+    return told
 
 
 def _as_published(row: str, paper: pd.DataFrame) -> dict:

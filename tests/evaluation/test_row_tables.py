@@ -9,14 +9,16 @@ import pytest
 from m2s_lib.display.figures import alt_text
 from m2s_lib.display.worth_figures import themes_figure, worth_figure
 from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.paper_tables import table1
 from m2s_lib.evaluation.row_tables import (
     OTHER_READING,
     hyper_parameters,
     readings_compared,
+    row_encoders,
     row_times,
     themes_by_metadata,
 )
-from m2s_lib.files import write_parquet
+from m2s_lib.files import read_json, write_json, write_parquet
 from tests.evaluation.test_repeats import rows, stage
 
 
@@ -79,6 +81,20 @@ def test_themes_are_those_of_the_rows_own_metadata(mined):
     fig.savefig(io.BytesIO(), dpi=60)
     assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["heist", "duel"]  # the best on top
     assert "highest 0.75 for duel by cowatch" in alt_text(fig)
+
+
+def test_what_each_rows_encoder_was(mined):
+    for folder, about in (
+        ("row_1-", {"scene_encoder": "tiny", "scene_weights": ""}),
+        ("row_10-", {"scene_encoder": "mvitv2_test", "scene_weights": "weights/clip.safetensors"}),
+    ):
+        (mined.run_dir / "rows" / folder / "04_moco_training").mkdir()
+        write_json(mined.run_dir / "rows" / folder / "04_moco_training/run.json", {"parameters": about})
+    mined.read_json = lambda path: read_json(mined.run_dir / path)
+    told = row_encoders(mined)
+    assert told == {"row 1": "tiny", "row 10": "mvitv2_test, from clip.safetensors"}
+    table = table1(rows(0.4).assign(split="val"), told)
+    assert "row 1: tiny" in set(table["encoder"])
 
 
 def test_themes_that_are_not_known_are_no_lines(tmp_path):
