@@ -60,14 +60,14 @@ def table1(measured: pd.DataFrame, encoders: Mapping[str, str] | None = None) ->
     numbers = read_settings("Table 1")["row"]
     published = read_published(["Table 1"])
     models = published.drop_duplicates("row").set_index("row")["model"]
-    told = {
-        f"row {n}": f"row {n}" + f": {encoders[f'row {n}']}" * (f"row {n}" in (encoders or {}))
-        for n in numbers
-    }
+    models = {f"row {n}": models[n] for n in numbers}
+    told = {row: f"{row}: {(encoders or {})[row]}" if row in (encoders or {}) else row for row in models}
     rows = rows[rows["row"].isin(told)]
     rows = rows.assign(encoder=rows["row"].map(told))
-    table = beside_measured(published, rows, same={told[f"row {n}"]: models[n] for n in numbers}, split="val")
-    order = {model: i for i, model in enumerate(models)}
+    table = beside_measured(
+        published, rows, same={told[row]: model for row, model in models.items()}, split="val"
+    )
+    order = {model: i for i, model in enumerate(models.values())}
     return table.sort_values("model", key=lambda m: m.map(order), kind="stable")
 
 
