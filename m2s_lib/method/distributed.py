@@ -2,6 +2,7 @@
 3.2.2)."""
 
 import dataclasses
+import warnings
 
 import torch
 import torch.distributed as dist
@@ -47,7 +48,9 @@ class Ranks:
         """The model with gradients that are means over all ranks, sent while the backward pass goes on."""
         if self.size == 1:
             return model
-        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the option's new name is not in older torch
+            return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def gather(self, x: Tensor) -> Tensor:
         """All ranks' rows, in their order: [b, ...] to [size b, ...].
@@ -78,7 +81,7 @@ class _Gather(torch.autograd.Function):
     def forward(ctx, x: Tensor, ranks: Ranks) -> Tensor:
         ctx.ranks = ranks
         out = x.new_empty(ranks.size * len(x), *x.shape[1:])
-        dist.all_gather_into_tensor(out, x.contiguous())
+        dist.all_gather(list(out.chunk(ranks.size)), x.contiguous())
         return out
 
     @staticmethod

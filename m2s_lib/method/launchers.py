@@ -120,7 +120,7 @@ class LocalLauncher:
                     child.kill()
                     child.join()
             if any(codes):
-                _raise([e.recv() for e in errors if _has_message(e)], codes)
+                _raise([said for e in errors for said in _messages(e)], codes)
 
     def _check_device(self, device: torch.device) -> None:
         if device.type != "cuda":
@@ -183,11 +183,12 @@ def _wait_for(children: list) -> None:
                 until = time.monotonic() + GRACE_S
 
 
-def _has_message(connection) -> bool:
+def _messages(connection) -> list[tuple[float, bool, str]]:
+    """What a process said before it ended; nothing when it was killed."""
     try:
-        return connection.poll()
-    except (EOFError, OSError):
-        return False
+        return [connection.recv()] if connection.poll() else []
+    except EOFError:
+        return []
 
 
 def _raise(errors: list[tuple[float, bool, str]], codes: list[int | None]) -> None:

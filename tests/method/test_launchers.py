@@ -158,3 +158,30 @@ def test_a_killed_process_ends_the_training_which_goes_on_in_any_number_of_proce
         )
         torch.testing.assert_close(encoder.fc.weight, wanted.fc.weight, rtol=1e-3, atol=1e-4)
         assert not list(folder.glob("*.pairs.parquet"))
+
+
+def killed_once(path, **job):
+    """The second worker dies as it begins a step, the first time."""
+    literal, begun = training.moco_step, path.with_name("killed.txt")
+
+    def until(run, *batch):
+        if run.ranks.rank == 1 and run.step == 4 and not begun.exists():
+            begun.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return literal(run, *batch)
+
+    training.moco_step = until
+    train_shot_encoder(path=path, **job)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.fault
+@pytest.mark.timeout(600)
+def test_ray_trains_the_same_though_a_worker_is_lost(trained, tmp_path):
+    pytest.importorskip("ray")
+    job = {**shots(), "path": tmp_path / "shots.safetensors", "device": "cpu"}
+    RayLauncher(2, use_gpu=False, restarts=1).run(killed_once, job)
+    assert (tmp_path / "killed.txt").exists()
+    same_training(trained[0], tmp_path, "shots")
+    assert not (tmp_path / "shots.ray").exists()
