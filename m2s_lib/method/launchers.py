@@ -230,7 +230,7 @@ class RayLauncher:
 
         ours = not ray.is_initialized()
         if ours:
-            ray.init(address=self.address or None, log_to_driver=True)
+            ray.init(address=self.address or None, include_dashboard=False)
         folder = Path(job["path"]).with_suffix(".ray")
         shutil.rmtree(folder, ignore_errors=True)
         try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pickle
 import shutil
 import signal
 
@@ -12,17 +13,18 @@ import torch
 from safetensors.torch import load_file
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.trained_comparators import train_comparator, train_single_shots
+from m2s_lib.evaluation.trained_comparators import train_single_shots
 from m2s_lib.files import read_json
 from m2s_lib.films.shot_store import StorePaths
-from m2s_lib.method import training
+from m2s_lib.method import launchers, training
 from m2s_lib.method.distributed import Ranks
 from m2s_lib.method.launchers import LocalLauncher, RayLauncher, launcher
-from m2s_lib.method.scene_encoder import SceneEncoderConfig
+from m2s_lib.method.scene_encoder import SceneEncoderConfig, ScenePairs
 from m2s_lib.method.scene_training import scene_encoder_for, train_scene_encoder
-from m2s_lib.method.shot_encoder import ShotEncoderConfig
-from m2s_lib.method.shot_training import shot_encoder_for, train_shot_encoder
+from m2s_lib.method.shot_encoder import ShotEncoderConfig, ShotPairs
+from m2s_lib.method.shot_training import train_shot_encoder
 from m2s_lib.method.training import ContrastiveConfig
+from tests.display.stores import make_store
 from tests.method.fake_films import LearnableStore
 from tests.method.test_scene_training import table
 from tests.method.test_shot_training import Stop, stop_at
@@ -185,3 +187,99 @@ def test_ray_trains_the_same_though_a_worker_is_lost(trained, tmp_path):
     assert (tmp_path / "killed.txt").exists()
     same_training(trained[0], tmp_path, "shots")
     assert not (tmp_path / "shots.ray").exists()
+
+
+def broken(path, device):
+    if Ranks.here().rank == 1:
+        raise KeyError("a mistake of ours")
+    torch.distributed.barrier()
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_in_a_process_is_said_here(tmp_path):
+    job = {**shots(dataclasses.replace(CONFIG, batch=7)), "path": tmp_path / "e.safetensors", "device": "cpu"}
+    with pytest.raises(M2SError, match="batch of 7 pairs cannot be dealt out evenly to 2 processes"):
+        TWO.run(train_shot_encoder, job)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError, match="KeyError: 'a mistake of ours'"):
+        TWO.run(broken, {"path": tmp_path, "device": "cpu"})
+
+
+@pytest.mark.parametrize(("batch", "size"), [(8, 1), (8, 2), (12, 4), (128, 8)])
+def test_the_parts_are_the_batch_in_order(batch, size):
+    rows = [list(range(batch))[Ranks(r, size).part(batch)] for r in range(size)]
+    assert sum(rows, []) == list(range(batch))
+    assert {len(r) for r in rows} == {batch // size}
+
+
+def test_a_batch_that_the_processes_do_not_divide_is_refused():
+    with pytest.raises(M2SError, match="batch of 130 pairs .* evenly to 8 processes: use a batch of 128"):
+        Ranks(3, 8).part(130)
+    with pytest.raises(M2SError, match="batch of 3 pairs .* to 8 processes: use a batch of 8"):
+        Ranks(0, 8).part(3)
+
+
+@pytest.mark.parametrize("name", ["shots", "scenes"])
+def test_parts_of_a_batch_are_read_and_augmented_as_in_the_batch(name):
+    films = stores()
+    pairs = (
+        ScenePairs(scenes(CONFIG)["scene_pairs"], films) if name == "scenes" else ShotPairs(films, share=1)
+    )
+
+    def batch(rank, size):
+        generator, part = np.random.default_rng(5), Ranks(rank, size).part(8)
+        query, keys, mask = pairs.batch(np.arange(8)[::-1], generator, part)
+        return *training._augmented(query, keys, AUGMENTED, generator, part.start, 8), mask
+
+    for whole, *parts in zip(batch(0, 1), batch(0, 2), batch(1, 2), strict=True):
+        assert torch.equal(torch.cat(parts), whole)
+
+
+def test_processes_that_see_different_films_are_told(monkeypatch):
+    def gathered(states, state):
+        states[:] = [state, {**state, "data": "other"}]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gathered)
+    Ranks(0, 1).agree({"step": 0, "data": "same"})
+    with pytest.raises(M2SError, match=r"process 1 of 2 starts from .*: data other \(process 0: same\)"):
+        Ranks(0, 2).agree({"step": 0, "data": "same"})
+
+
+def test_which_launcher_trains(monkeypatch):
+    assert launcher("local") is None
+    assert launcher("ray", workers=1) is None
+    assert launcher("local", workers=3, device="cpu") == LocalLauncher(3)
+    assert launcher("ray", "auto", 4, "cpu") == RayLauncher(4, "auto", use_gpu=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert launcher("local", workers=0) == LocalLauncher(4)
+    assert launcher("local", workers=0, device="cpu") is None
+    with pytest.raises(M2SError, match="engine 'slurm' is unknown: use 'local' or 'ray'"):
+        launcher("slurm")
+    with pytest.raises(M2SError, match="train_workers is -1"):
+        launcher("local", workers=-1)
+
+
+def test_gpus_that_are_not_there_are_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(M2SError, match="2 processes are to train and this machine has 1 GPUs"):
+        TWO.run(train_all, {"device": "cuda"})
+    with pytest.raises(M2SError, match="'cuda:0' is one GPU and 2 processes are to train"):
+        TWO.run(train_all, {"device": "cuda:0"})
+
+
+def test_without_ray_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(launchers, "find_spec", lambda name: None)
+    with pytest.raises(M2SError, match=r"engine 'ray' needs Ray: pip install -e \.\[ray\]"):
+        RayLauncher(2).run(train_shot_encoder, {"path": tmp_path / "e.safetensors"})
+
+
+def test_to_other_processes_go_paths_of_stores(tmp_path):
+    films = {f"clip {i}": make_store(tmp_path, f"f{i}") for i in range(3)}
+    sent = pickle.dumps(launchers._as_paths(films))
+    assert len(sent) < 1000
+    opened = pickle.loads(sent)
+    assert isinstance(opened, StorePaths)
+    assert list(opened) == list(films)
+    for film, store in films.items():
+        np.testing.assert_array_equal(opened[film].keyframes(), store.keyframes())
+    assert launchers._as_paths(stores()).keys() == stores().keys()
