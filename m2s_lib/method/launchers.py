@@ -226,11 +226,12 @@ class RayLauncher:
         """
         if find_spec("ray") is None:
             raise M2SError(f"engine 'ray' needs Ray: {INSTALL}, or use engine 'local'")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
         import ray
 
         ours = not ray.is_initialized()
         if ours:
-            ray.init(address=self.address or None, include_dashboard=False)
+            ray.init(self.address or None, include_dashboard=False)
         folder = Path(job["path"]).with_suffix(".ray")
         shutil.rmtree(folder, ignore_errors=True)
         try:
