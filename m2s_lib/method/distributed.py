@@ -35,11 +35,11 @@ class Ranks:
         Raises M2SError for a batch that cannot be dealt out evenly.
         """
         if batch % self.size:
-            fits = batch - batch % self.size or self.size
+            fits = batch - batch % self.size
             raise M2SError(
-                f"a batch of {batch} pairs cannot be dealt out evenly to {self.size} processes: use a batch "
-                f"of {fits}, or as many processes as divide {batch} (when there are fewer pairs than the "
-                "configured batch, all of them are the batch)"
+                f"a batch of {batch} pairs cannot be dealt out evenly to {self.size} processes: use "
+                f"{f'a batch of {fits}, or ' if fits else ''}train_workers that divide {batch} (when there "
+                "are fewer pairs than the configured batch, all of them are the batch)"
             )
         mine = batch // self.size
         return slice(self.rank * mine, (self.rank + 1) * mine)

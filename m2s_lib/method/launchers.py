@@ -5,6 +5,8 @@ own, after torch.distributed is set up. Nothing comes back but files, which the 
 """
 
 import dataclasses
+import io
+import math
 import multiprocessing
 import os
 import shutil
@@ -103,24 +105,24 @@ class LocalLauncher:
         """
         self._check_device(torch.device(job["device"]))
         context = multiprocessing.get_context("spawn")  # a child must not inherit threads, torch or CUDA
-        children, errors = [], []
+        children = {}  # where a process is heard -> process
         with tempfile.TemporaryDirectory() as folder:
             try:
                 for rank in range(self.workers):
-                    error, send = context.Pipe(duplex=False)
-                    arguments = (rank, self, folder, send, function, job)
-                    children.append(context.Process(target=_local_worker, args=arguments))
-                    errors.append(error)
-                    children[-1].start()
-                    send.close()  # the child's end: reading tells when it has gone
-                _wait_for(children)
-                codes = [child.exitcode for child in children]
+                    heard, voice = context.Pipe(duplex=False)
+                    arguments = (rank, self, folder, voice, function, job)
+                    child = context.Process(target=_local_worker, args=arguments)
+                    child.start()
+                    children[heard] = child
+                    voice.close()  # the child's end: hearing tells when it has gone
+                errors = _listen(children)
+                codes = [child.exitcode for child in children.values()]
             finally:
-                for child in children:
+                for child in children.values():
                     child.kill()
                     child.join()
             if any(codes):
-                _raise([said for e in errors for said in _messages(e)], codes)
+                _raise(errors, codes)
 
     def _check_device(self, device: torch.device) -> None:
         if device.type != "cuda":
@@ -137,9 +139,23 @@ class LocalLauncher:
             )
 
 
-def _local_worker(rank: int, told: LocalLauncher, folder: str, send, function: Callable, job: dict) -> None:
+class _Voice(io.TextIOBase):
+    """What is printed is heard in the process that started this one: its notebook cell shows it."""
+
+    def __init__(self, connection):
+        self.connection, self.lock = connection, threading.Lock()
+
+    def write(self, text: str) -> int:
+        with self.lock:
+            self.connection.send(text)
+        return len(text)
+
+
+def _local_worker(rank: int, told: LocalLauncher, folder: str, voice, function: Callable, job: dict) -> None:
     """One process of a LocalLauncher."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if rank == 0:
+        sys.stdout = sys.stderr = _Voice(voice)
     try:
         device = torch.device(job["device"])
         if device.type == "cuda":
@@ -161,8 +177,8 @@ def _local_worker(rank: int, told: LocalLauncher, folder: str, send, function: C
         dist.destroy_process_group()
     except BaseException as error:
         text = str(error) if isinstance(error, M2SError) else traceback.format_exc()[-20_000:]
-        send.send((time.time(), isinstance(error, M2SError), text))
-        send.close()
+        voice.send((time.time(), isinstance(error, M2SError), text))
+        voice.close()
         os._exit(1)  # the group's own ending could wait for processes that are gone
 
 
@@ -172,23 +188,33 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _wait_for(children: list) -> None:
-    """Until all have ended, or one has failed and the others have had time to fail for the same reason."""
-    waiting, until = {child.sentinel: child for child in children}, None
-    while waiting and (until is None or time.monotonic() < until):
-        for sentinel in wait(list(waiting), None if until is None else max(0, until - time.monotonic())):
-            child = waiting.pop(sentinel)
-            child.join()
-            if child.exitcode and until is None:
-                until = time.monotonic() + GRACE_S
+def _listen(children: dict) -> list[tuple[float, bool, str]]:
+    """Print what processes say until all have ended, or one has failed and the others had time to fail, too.
 
-
-def _messages(connection) -> list[tuple[float, bool, str]]:
-    """What a process said before it ended; nothing when it was killed."""
-    try:
-        return [connection.recv()] if connection.poll() else []
-    except EOFError:
-        return []
+    Returns:
+        What those that failed said: when, whether it is an M2SError, and the text.
+    """
+    errors, ends, until = [], {child.sentinel: child for child in children.values()}, math.inf
+    hearing = list(children)
+    while (ends or hearing) and time.monotonic() < until:
+        left = None if until == math.inf else max(0.0, until - time.monotonic())
+        for source in wait([*hearing, *ends], left):
+            if source in ends:
+                child = ends.pop(source)
+                child.join()
+                if child.exitcode:
+                    until = min(until, time.monotonic() + GRACE_S)
+                continue
+            try:
+                said = source.recv()
+            except EOFError:
+                hearing.remove(source)
+                continue
+            if isinstance(said, str):
+                print(said, end="", flush=True)
+            else:
+                errors.append(said)
+    return errors
 
 
 def _raise(errors: list[tuple[float, bool, str]], codes: list[int | None]) -> None:

@@ -54,6 +54,7 @@ class Run:
         self.config, self.device, self.step = config, device, 0
         self.ranks = Ranks.here()
         self.model = model.to(device).train()
+        averaging = self.ranks.averaging(self.model)  # first: it makes all ranks' weights the same
         self.key_model = copy.deepcopy(self.model).requires_grad_(False)
         width = model.out_dim
         self.queue = KeyQueue(config.queue, width, filled_only=config.queue_filled_only, seed=config.seed).to(
@@ -65,8 +66,7 @@ class Run:
         self.identity: dict = {}  # see `identity`; set before the first step
         self.rows: list[dict] = []  # the log, one dict a step
         compiled = config.compile and device.type == "cuda"
-        encoders = (self.ranks.averaging(self.model), self.key_model)
-        self.encoders = [torch.compile(m) if compiled else m for m in encoders]
+        self.encoders = [torch.compile(m) if compiled else m for m in (averaging, self.key_model)]
 
     def encode(self, frames: Tensor, *, keys: bool = False) -> Tensor:
         """Unit vectors [b, d] in fp32; the encoder computes in bf16 on CUDA, and on the CPU when asked to."""

@@ -192,17 +192,19 @@ def test_ray_trains_the_same_though_a_worker_is_lost(trained, tmp_path):
 def broken(path, device):
     if Ranks.here().rank == 1:
         raise KeyError("a mistake of ours")
+    print("the first speaks")
     torch.distributed.barrier()
 
 
 @pytest.mark.slow
-def test_what_goes_wrong_in_a_process_is_said_here(tmp_path):
+def test_what_happens_in_a_process_is_said_here(tmp_path, capsys):
     job = {**shots(dataclasses.replace(CONFIG, batch=7)), "path": tmp_path / "e.safetensors", "device": "cpu"}
     with pytest.raises(M2SError, match="batch of 7 pairs cannot be dealt out evenly to 2 processes"):
         TWO.run(train_shot_encoder, job)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(RuntimeError, match="KeyError: 'a mistake of ours'"):
         TWO.run(broken, {"path": tmp_path, "device": "cpu"})
+    assert "the first speaks\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("batch", "size"), [(8, 1), (8, 2), (12, 4), (128, 8)])
@@ -215,7 +217,7 @@ def test_the_parts_are_the_batch_in_order(batch, size):
 def test_a_batch_that_the_processes_do_not_divide_is_refused():
     with pytest.raises(M2SError, match="batch of 130 pairs .* evenly to 8 processes: use a batch of 128"):
         Ranks(3, 8).part(130)
-    with pytest.raises(M2SError, match="batch of 3 pairs .* to 8 processes: use a batch of 8"):
+    with pytest.raises(M2SError, match="batch of 3 pairs .* to 8 processes: use train_workers that divide 3"):
         Ranks(0, 8).part(3)
 
 
