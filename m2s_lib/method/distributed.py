@@ -11,6 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from m2s_lib.errors import M2SError
 
+TIMEOUT_S = 900.0  # how long a process waits for the others: the first may be writing a large checkpoint
+
 
 @dataclasses.dataclass(frozen=True)
 class Ranks:

@@ -16,9 +16,11 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.trained_comparators import train_single_shots
 from m2s_lib.files import read_json
 from m2s_lib.films.shot_store import StorePaths
-from m2s_lib.method import launchers, training
+from m2s_lib.method import launchers, ray_launcher, training
 from m2s_lib.method.distributed import Ranks
-from m2s_lib.method.launchers import LocalLauncher, RayLauncher, launcher
+from m2s_lib.method.launchers import launcher
+from m2s_lib.method.local_launcher import LocalLauncher
+from m2s_lib.method.ray_launcher import RayLauncher
 from m2s_lib.method.scene_encoder import SceneEncoderConfig, ScenePairs
 from m2s_lib.method.scene_training import scene_encoder_for, train_scene_encoder
 from m2s_lib.method.shot_encoder import ShotEncoderConfig, ShotPairs
@@ -270,9 +272,42 @@ def test_gpus_that_are_not_there_are_named(monkeypatch):
 
 
 def test_without_ray_the_extra_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(launchers, "find_spec", lambda name: None)
+    monkeypatch.setattr(ray_launcher, "find_spec", lambda name: None)
     with pytest.raises(M2SError, match=r"engine 'ray' needs Ray: pip install -e \.\[ray\]"):
         RayLauncher(2).run(train_shot_encoder, {"path": tmp_path / "e.safetensors"})
+
+
+@pytest.mark.ray
+def test_bad_input_is_not_tried_again_by_ray(monkeypatch, tmp_path):
+    trainers, torch_part = pytest.importorskip("ray.train"), pytest.importorskip("ray.train.torch")
+    calls = []
+
+    def refused(**job):
+        calls.append(job)
+        raise M2SError("no pairs")
+
+    class Trainer:
+        """Restarts as Ray does: whatever the worker raises, once more."""
+
+        def __init__(self, worker, *, train_loop_config, run_config, **options):
+            self.work, self.most = lambda: worker(train_loop_config), run_config.failure_config.max_failures
+
+        def fit(self):
+            for left in reversed(range(self.most + 1)):
+                try:
+                    self.work()
+                except M2SError as error:
+                    if not left:
+                        raise trainers.TrainingFailedError("a worker failed") from error
+
+    monkeypatch.setattr(torch_part, "TorchTrainer", Trainer)
+    monkeypatch.setattr(torch_part, "get_device", lambda: "here")
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.cluster_resources", dict)
+    with pytest.raises(M2SError, match="^no pairs$"):
+        RayLauncher(2).run(refused, {"path": tmp_path / "e.safetensors", "device": "cpu"})
+    assert [job["device"] for job in calls] == ["here"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_to_other_processes_go_paths_of_stores(tmp_path):
