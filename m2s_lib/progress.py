@@ -1,6 +1,7 @@
 """Progress with an ETA: one line every ten seconds, the same in a terminal, a log and an executed
 notebook."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -15,8 +16,11 @@ class Progress:
     >>> bar.step(); bar.step()
     """
 
-    def __init__(self, what: str, total: int, unit: str = "items", every_s: float = 10.0):
-        self.what, self.total, self.unit, self.every_s = what, total, unit, every_s
+    def __init__(
+        self, what: str, total: int, unit: str = "items", every_s: float = 10.0, *, quiet: bool = False
+    ):
+        self.what, self.total, self.unit = what, total, unit
+        self.every_s = math.inf if quiet else every_s  # quiet: of several processes one speaks
         self.done, self.start = 0, time.monotonic()
         self._said = self.start
 

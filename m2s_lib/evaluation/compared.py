@@ -18,6 +18,7 @@ from m2s_lib.evaluation.scene_vectors import Sources
 from m2s_lib.evaluation.trained_comparators import train_comparator
 from m2s_lib.evaluation.weight_files import Missing
 from m2s_lib.method.device import pick_device
+from m2s_lib.method.launchers import Launcher
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
 from m2s_lib.method.training import ContrastiveConfig
 
@@ -111,6 +112,7 @@ def train_compared(
     *,
     share: float = 1.0,
     device: torch.device | str = "cpu",
+    train: Launcher | None = None,
 ) -> pd.DataFrame:
     """Train those of `compared` that are trained here (SimCLR, MoCo, ShotCoL), as `train_comparator` does.
 
@@ -119,7 +121,8 @@ def train_compared(
     """
     logs = []
     for name in [n for n in compared if n in TRAINED_HERE] if len(stores) else []:
-        _, log = train_comparator(name, stores, config, training, folder, share=share, device=device)
+        where = {"share": share, "device": device, "train": train}
+        _, log = train_comparator(name, stores, config, training, folder, **where)
         logs.append(log.assign(encoder=name))
     return pd.concat(logs, ignore_index=True) if logs else pd.DataFrame(columns=["encoder", "epoch", "loss"])
 

@@ -15,6 +15,8 @@ import torch
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.comparators import TRAINED_HERE, slug
 from m2s_lib.evaluation.encoders import SceneEncoderPerShot
+from m2s_lib.method.distributed import Ranks
+from m2s_lib.method.launchers import Launcher, train_with
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 from m2s_lib.method.shot_encoder import ShotPairs
 from m2s_lib.method.training import ContrastiveConfig, train_contrastive
@@ -50,6 +52,7 @@ def train_comparator(
     *,
     share: float = 1.0,
     device: torch.device | str = "cpu",
+    train: Launcher | None = None,
 ) -> tuple[SceneEncoderPerShot, pd.DataFrame]:
     """Train one comparator and write it to `folder`/<name>.safetensors; a killed run goes on where it was.
 
@@ -60,19 +63,36 @@ def train_comparator(
         training: steps, batch, rates and seed; method and augmentation are the comparator's.
         folder: where `comparators(trained_dir=...)` looks for it.
         share: part of the shots that become queries.
+        train: starts the processes that train together; None trains in this one.
 
     Returns:
         The encoder, and the training log.
     """
     if name not in _RECIPES:
         raise M2SError(f"comparator {name!r} is unknown: use one of {list(TRAINED_HERE)}")
+    path = Path(folder) / f"{slug(name)}.safetensors"
+    job = {"name": name, "stores": stores, "config": config, "training": training, "share": share}
+    model, log = train_with(train, train_single_shots, job, path, device)
+    return SceneEncoderPerShot(model, name), log
+
+
+def train_single_shots(
+    name: str,
+    stores: Mapping[str, object],
+    config: SceneEncoderConfig,
+    training: ContrastiveConfig,
+    share: float,
+    path: Path,
+    device: torch.device | str,
+) -> tuple[SceneEncoder, pd.DataFrame]:
+    """Train one comparator, in as many processes as call this, and write it to `path`."""
     recipe = _RECIPES[name]
     pairs = ShotPairs(stores, share=share, offsets=recipe.offsets, seed=training.seed, device=device)
     augmentation = {"flip": False, "crop": 1.0, "jitter": 0.0} | recipe.views
     training = replace(training, method=recipe.method, **augmentation)
     model = SceneEncoder(config, seed=training.seed)
-    path = Path(folder) / f"{slug(name)}.safetensors"
     checkpoint = path.with_suffix(".training")
     log = train_contrastive(model, pairs, training, checkpoint=checkpoint, device=device, what=name)
-    save_encoder(path, model)
-    return SceneEncoderPerShot(model, name), log
+    if Ranks.here().rank == 0:
+        save_encoder(path, model)
+    return model, log

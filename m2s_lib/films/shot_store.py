@@ -230,16 +230,18 @@ def encode_jpeg(frame: np.ndarray, quality: int) -> bytes:
     return out.getvalue()
 
 
-class StoreFolder(Mapping):
-    """film_id -> ShotStore of a folder; stores open when asked for, the `keep` last used stay open."""
+class StorePaths(Mapping):
+    """film_id -> ShotStore of its file; stores open when asked for, the `keep` last used stay open.
 
-    def __init__(self, folder: str | os.PathLike, keep: int = 256):
-        self.folder, self.keep = Path(folder), keep
-        if not self.folder.is_dir():
-            raise M2SError(f"{self.folder} is missing: run stage 01 first")
-        files = [p for p in self.folder.iterdir() if p.name.endswith(SUFFIX) and not p.name.startswith(".")]
-        self._paths = {p.name.removesuffix(SUFFIX): p for p in sorted(files)}
+    To another process go the paths alone.
+    """
+
+    def __init__(self, paths: Mapping[str, str | os.PathLike], keep: int = 256):
+        self._paths, self.keep = dict(paths), keep
         self._open: OrderedDict[str, ShotStore] = OrderedDict()
+
+    def __reduce__(self):
+        return StorePaths, (self._paths, self.keep)
 
     def __getitem__(self, film_id: str) -> ShotStore:
         if film_id in self._open:
@@ -260,6 +262,17 @@ class StoreFolder(Mapping):
 
     def __contains__(self, film_id: object) -> bool:
         return film_id in self._paths
+
+
+class StoreFolder(StorePaths):
+    """The stores of a folder by film id, in the order of their names."""
+
+    def __init__(self, folder: str | os.PathLike, keep: int = 256):
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise M2SError(f"{self.folder} is missing: run stage 01 first")
+        files = [p for p in self.folder.iterdir() if p.name.endswith(SUFFIX) and not p.name.startswith(".")]
+        super().__init__({p.name.removesuffix(SUFFIX): p for p in sorted(files)}, keep)
 
 
 def open_stores(folder: str | os.PathLike, keep: int = 256) -> StoreFolder:

@@ -13,6 +13,8 @@ def augment(
     flip: bool = False,
     crop: float = 1.0,
     jitter: float = 0.0,
+    first: int = 0,
+    whole: int | None = None,
 ) -> Tensor:
     """Flip, crop and recolour scenes, the same way for all frames of a scene.
 
@@ -23,14 +25,17 @@ def augment(
         crop: smallest part of the area that a random crop keeps, 0..1; the crop is scaled back to h x w; 1 is
             off.
         jitter: brightness, contrast and saturation change by factors of 1 - jitter .. 1 + jitter; 0 is off.
+        first, whole: `scenes` are rows `first` and later of a batch of `whole`, for which the numbers are
+            drawn, so that a part of a batch becomes what it is in the batch; None: they are the batch.
     Returns:
         uint8 of the same shape.
     """
     b, *_, h, w, c = scenes.shape
-    side = np.sqrt(generator.uniform(crop, 1.0, b))
-    centre = generator.uniform(-1.0, 1.0, (b, 2)) * (1 - side[:, None])  # in -1..1 of the picture
-    mirror = np.where(generator.random(b) < 0.5, -1.0, 1.0) if flip else np.ones(b)
-    factors = generator.uniform(1 - jitter, 1 + jitter, (b, 3))
+    n, rows = whole or b, slice(first, first + b)
+    side = np.sqrt(generator.uniform(crop, 1.0, n))[rows]
+    centre = generator.uniform(-1.0, 1.0, (n, 2))[rows] * (1 - side[:, None])  # in -1..1 of the picture
+    mirror = np.where(generator.random(n)[rows] < 0.5, -1.0, 1.0) if flip else np.ones(b)
+    factors = generator.uniform(1 - jitter, 1 + jitter, (n, 3))[rows]
     if crop == 1.0 and not jitter:
         mirrored = torch.from_numpy(mirror < 0).to(scenes.device).view(b, *[1] * (scenes.ndim - 1))
         return torch.where(mirrored, scenes.flip(-2), scenes)

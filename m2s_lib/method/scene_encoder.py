@@ -100,9 +100,14 @@ class ScenePairs:
     def __len__(self) -> int:
         return len(self._films)
 
-    def batch(self, indices: np.ndarray, generator: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Query uint8 [b, n, k, h, w, c], keys uint8 [b, 1, n, k, h, w, c], mask bool [b, 1] (all true)."""
-        side = generator.integers(0, 2, len(indices))  # [b], 0 when film_a gives the query
+    def batch(
+        self, indices: np.ndarray, generator: np.random.Generator, part: slice | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Query uint8 [b, n, k, h, w, c], keys uint8 [b, 1, n, k, h, w, c], mask bool [b, 1] (all true), of
+        the rows `part`."""
+        rows = part or slice(None)
+        side = generator.integers(0, 2, len(indices))[rows]  # [b], 0 when film_a gives the query
+        indices = indices[rows]
         query, key = (
             self.frames.scenes(self._films[indices, s], self._shots[indices, s], self.n_shots)
             for s in (side, 1 - side)

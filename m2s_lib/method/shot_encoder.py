@@ -181,13 +181,15 @@ class ShotPairs:
     def __len__(self) -> int:
         return len(self.queries)
 
-    def batch(self, indices: np.ndarray, generator: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Query uint8 [b, k, h, w, c], keys uint8 [b, P, k, h, w, c], mask bool [b, P].
+    def batch(
+        self, indices: np.ndarray, generator: np.random.Generator, part: slice | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Query uint8 [b, k, h, w, c], keys uint8 [b, P, k, h, w, c], mask bool [b, P], of the rows `part`.
 
         A key that the mask excludes repeats the query's own frames. `generator` is not used, nothing is
         random here.
         """
-        film, shot = self.queries[indices].T  # [b], [b]
+        film, shot = self.queries[indices[part or slice(None)]].T  # [b], [b]
         mask = self._valid(film, shot)  # [b, P]
         key = np.where(mask, shot[:, None] + self.offsets, shot[:, None])  # [b, P]
         query = self.frames.scenes(film, shot, 1)[:, 0]

@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from m2s_lib.method.distributed import Ranks
+from m2s_lib.method.launchers import Launcher, train_with
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig, ShotPairs
 from m2s_lib.method.training import ContrastiveConfig, train_contrastive
 from m2s_lib.method.weights import load_backbone, save_encoder
@@ -21,6 +23,7 @@ def shot_encoder_for(
     weights: str,
     folder: str | os.PathLike,
     device: torch.device | str,
+    train: Launcher | None = None,
 ) -> tuple[ShotEncoder | None, pd.DataFrame]:
     """E_shot and its training log; the encoder is written to `folder`/shot_encoder.safetensors.
 
@@ -30,19 +33,36 @@ def shot_encoder_for(
         weights: a checkpoint that is loaded and kept as it is, '' to train.
         folder: where the encoder and, while training, its checkpoint lie; a killed training goes on from
             there.
+        train: starts the processes that train together; None trains in this one.
 
     Returns:
         (None, empty log) when the films have no pixels: their features came ready.
     """
     if stores and not any(store.has_pixels for store in stores.values()):
         return None, pd.DataFrame()
+    path = Path(folder) / "shot_encoder.safetensors"
+    if not weights:
+        job = {"stores": stores, "config": config, "training": training, "share": share}
+        return train_with(train, train_shot_encoder, job, path, device)
     encoder = ShotEncoder(config, seed=training.seed).to(device)
-    if weights:
-        load_backbone(encoder, weights)
-        log = pd.DataFrame()
-    else:
-        pairs = ShotPairs(stores, share=share, seed=training.seed, device=device)
-        checkpoint = Path(folder) / "shot_encoder.training"
-        log = train_contrastive(encoder, pairs, training, checkpoint=checkpoint, device=device, what="E_shot")
-    save_encoder(Path(folder) / "shot_encoder.safetensors", encoder)
+    load_backbone(encoder, weights)
+    save_encoder(path, encoder)
+    return encoder, pd.DataFrame()
+
+
+def train_shot_encoder(
+    stores: Mapping[str, object],
+    config: ShotEncoderConfig,
+    training: ContrastiveConfig,
+    share: float,
+    path: Path,
+    device: torch.device | str,
+) -> tuple[ShotEncoder, pd.DataFrame]:
+    """Train E_shot, in as many processes as call this, and write it to `path`."""
+    encoder = ShotEncoder(config, seed=training.seed).to(device)
+    pairs = ShotPairs(stores, share=share, seed=training.seed, device=device)
+    checkpoint = path.with_suffix(".training")
+    log = train_contrastive(encoder, pairs, training, checkpoint=checkpoint, device=device, what="E_shot")
+    if Ranks.here().rank == 0:
+        save_encoder(path, encoder)
     return encoder, log

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from m2s_lib.errors import M2SError
 from m2s_lib.method.augmentation import augment
+from m2s_lib.method.distributed import Ranks
 from m2s_lib.method.moco import info_nce, momentum_update, nt_xent
-from m2s_lib.method.training_run import Run, Step, StepLog, discard, identity, restore, save
+from m2s_lib.method.training_run import Run, Step, StepLog, discard, identity, of_all_ranks, restore, save
 from m2s_lib.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,13 @@ class PairSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: np.ndarray, generator: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Query uint8 [b, ...], keys uint8 [b, P, ...], mask bool [b, P] with a true entry in every row."""
+    def batch(
+        self, indices: np.ndarray, generator: np.random.Generator, part: slice | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Query uint8 [b, ...], keys uint8 [b, P, ...], mask bool [b, P] with a true entry in every row.
+
+        With `part` only those rows of the batch are read; draws are made for all of `indices` all the same.
+        """
 
 
 def train_contrastive(
@@ -94,6 +100,9 @@ def train_contrastive(
     to the last bit as one that was never stopped. The last incomplete batch of an epoch is dropped, as MoCo
     does; with fewer pairs than a batch, all of them are the batch.
 
+    Called in several processes that a launcher started, each reads and encodes its rows of the same batches;
+    the losses are those of one process up to rounding, and a checkpoint goes on with any number of them.
+
     Args:
         model: maps uint8 frames [b, ...] to [b, d], has `out_dim` = d, and must not draw random numbers (no
             dropout).
@@ -106,22 +115,24 @@ def train_contrastive(
         One row a step: step, epoch, loss, accuracy, lr, pairs_per_s, and alignment and uniformity of the last
         batch of each epoch (NaN in other rows).
     Raises:
-        M2SError: no pairs, a loss that is not finite, or an unfinished checkpoint of another configuration.
+        M2SError: no pairs, a loss that is not finite, an unfinished checkpoint of another configuration, or a
+            batch that the number of processes does not divide.
     """
-    batch = _checked_batch(len(pairs), config)
+    batch = _checked_batch(len(pairs), config, Ranks.here())
     per_epoch = len(pairs) // batch
     run = Run(model, config, torch.device(device))
     if checkpoint is not None:
         run.identity = identity(run, pairs)
         restore(checkpoint, run) if resume else discard(checkpoint)
+    run.ranks.agree({"step": run.step, "pairs": len(pairs), **run.identity})
     one_step = moco_step if config.method == "moco" else simclr_step
-    bar = Progress(what, config.epochs * per_epoch - run.step, "steps")
+    bar = Progress(what, config.epochs * per_epoch - run.step, "steps", quiet=run.ranks.rank > 0)
     steps = StepLog(run, batch)
     if run.step == 0 and config.queue_filled_only:
         run.queue.enqueue(_last_keys(run, pairs, batch))
     for epoch in range(run.step // per_epoch, config.epochs):
         first = run.step - epoch * per_epoch
-        for position, query, keys, mask in _batches(pairs, config, epoch, first, batch, run.device):
+        for position, query, keys, mask in _batches(pairs, run, epoch, first, batch):
             lr = learning_rate(run.step, per_epoch, config)
             for group in run.optimizer.param_groups:
                 group["lr"] = lr
@@ -129,6 +140,7 @@ def train_contrastive(
             run.optimizer.zero_grad()
             out.loss.backward()
             run.optimizer.step()
+            out = of_all_ranks(run.ranks, out)
             run.queue.enqueue(out.k.detach())
             steps.note(epoch, lr, out, ends=position == per_epoch - 1)
             run.step += 1
@@ -157,7 +169,7 @@ def simclr_step(run: Run, query: Tensor, keys: Tensor, mask: Tensor) -> Step:
     at = mask.int().argmax(dim=1)  # [b]
     key = keys[torch.arange(len(keys), device=keys.device), at]
     q, k = run.encode(torch.cat([query, key])).chunk(2)  # [b, d] each
-    loss, accuracy, _ = nt_xent(q, k, run.config.temperature)
+    loss, accuracy, _ = nt_xent(run.ranks.gather(q), run.ranks.gather(k), run.config.temperature)
     return Step(loss, accuracy, q.detach(), k.detach())
 
 
@@ -169,10 +181,17 @@ def learning_rate(step: int, per_epoch: int, config: ContrastiveConfig) -> float
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / (config.epochs * per_epoch - warm)))
 
 
-def _checked_batch(n: int, config: ContrastiveConfig) -> int:
-    """Pairs a step, after saying what is unusual."""
+def _checked_batch(n: int, config: ContrastiveConfig, ranks: Ranks) -> int:
+    """Pairs a step, of all ranks together, after saying what is unusual."""
     if n == 0:
         raise M2SError("there are no pairs to train on: the stage before selected none")
+    ranks.part(min(config.batch, n))
+    if ranks.rank == 0:
+        _say_what_is_unusual(n, config)
+    return min(config.batch, n)
+
+
+def _say_what_is_unusual(n: int, config: ContrastiveConfig) -> None:
     if n < config.batch:
         log.warning("only %d pairs for a batch of %d: all of them are one batch", n, config.batch)
     if config.method == "moco" and config.queue > n:
@@ -183,19 +202,19 @@ def _checked_batch(n: int, config: ContrastiveConfig) -> int:
             n,
             n,
         )
-    return min(config.batch, n)
 
 
 def _batches(
-    pairs: PairSource, config: ContrastiveConfig, epoch: int, first: int, batch: int, device: torch.device
+    pairs: PairSource, run: Run, epoch: int, first: int, batch: int
 ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-    """Batches `first` and later of an epoch, on the device; the next one is read while one is used."""
+    """This rank's rows of batches `first` and later of an epoch, on the device; the next are read ahead."""
+    config, device, part = run.config, run.device, run.ranks.part(batch)
     order = np.random.default_rng((config.seed, epoch)).permutation(len(pairs))
     positions = range(first, len(pairs) // batch)
 
     def read(position: int) -> tuple[tuple[Tensor, ...], np.random.Generator]:
         generator = np.random.default_rng((config.seed, epoch, position))
-        parts = pairs.batch(order[position * batch : (position + 1) * batch], generator)
+        parts = pairs.batch(order[position * batch : (position + 1) * batch], generator, part)
         return tuple(
             t.pin_memory() if device.type == "cuda" and t.device.type == "cpu" else t for t in parts
         ), generator
@@ -207,22 +226,25 @@ def _batches(
             if position + 2 < positions.stop:
                 coming.append(reader.submit(read, position + 2))
             query, keys, mask = (t.to(device, non_blocking=True) for t in parts)
-            yield position, *_augmented(query, keys, config, generator), mask
+            yield position, *_augmented(query, keys, config, generator, part.start, batch), mask
 
 
-def _augmented(query: Tensor, keys: Tensor, config: ContrastiveConfig, generator: np.random.Generator):
-    """Query and every key with draws of their own."""
+def _augmented(query: Tensor, keys: Tensor, config, generator: np.random.Generator, first: int, batch: int):
+    """Query and every key with draws of their own; they are rows `first` and later of the batch."""
     if not (config.flip or config.crop < 1 or config.jitter):
         return query, keys
     how = {"flip": config.flip, "crop": config.crop, "jitter": config.jitter}
-    flat = augment(keys.flatten(0, 1), generator, **how)  # [b P, ...]
-    return augment(query, generator, **how), flat.view_as(keys)
+    p = keys.shape[1]
+    flat = augment(keys.flatten(0, 1), generator, **how, first=first * p, whole=batch * p)  # [b P, ...]
+    return augment(query, generator, **how, first=first, whole=batch), flat.view_as(keys)
 
 
 def _last_keys(run: Run, pairs: PairSource, batch: int) -> Tensor:
     """Keys of some pairs, so that the first step of a queue without random keys has negatives."""
     indices = np.random.default_rng((run.config.seed, 0)).permutation(len(pairs))[-batch:]
-    _, keys, mask = pairs.batch(indices, np.random.default_rng((run.config.seed, 0, 0, 1)))
+    generator = np.random.default_rng((run.config.seed, 0, 0, 1))
+    _, keys, mask = pairs.batch(indices, generator, run.ranks.part(batch))
     with torch.no_grad():
         at = mask.int().argmax(dim=1)
-        return run.encode(keys[torch.arange(len(keys)), at].to(run.device), keys=True)  # [b, d]
+        mine = run.encode(keys[torch.arange(len(keys)), at].to(run.device), keys=True)
+        return run.ranks.gather(mine)  # [b, d]

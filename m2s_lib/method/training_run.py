@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from m2s_lib.errors import M2SError
 from m2s_lib.files import atomic_path, read_json, read_parquet, write_json, write_parquet
+from m2s_lib.method.distributed import Ranks
 from m2s_lib.method.moco import KeyQueue, alignment, uniformity
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ FREE = ("compile", "checkpoint_every_s")  # fields that may differ between a run
 
 
 class Step(NamedTuple):
-    """What one forward pass gives."""
+    """What one forward pass gives; b are this process's rows of the batch, after `of_all_ranks` all rows."""
 
     loss: Tensor  # []
     accuracy: Tensor  # [], 0..1
@@ -33,12 +34,27 @@ class Step(NamedTuple):
     k: Tensor  # [b, d] chosen keys of unit length
 
 
+def of_all_ranks(ranks: Ranks, out: Step) -> Step:
+    """The step of the whole batch: loss and accuracy are means, queries and keys stand in the batch's order.
+
+    One collective, after the backward pass; nothing with one process.
+    """
+    if ranks.size == 1:
+        return out
+    b, d = out.q.shape
+    parts = [out.q, out.k.detach(), out.loss.detach().expand(b, 1), out.accuracy.expand(b, 1)]
+    q, k, loss, accuracy = ranks.gather(torch.cat(parts, dim=1)).split([d, d, 1, 1], dim=1)
+    return Step(loss.mean(), accuracy.mean(), q, k)
+
+
 class Run:
     """What training changes: encoder, key encoder, queue, optimizer, step and log."""
 
     def __init__(self, model: nn.Module, config, device: torch.device):
         self.config, self.device, self.step = config, device, 0
+        self.ranks = Ranks.here()
         self.model = model.to(device).train()
+        averaging = self.ranks.averaging(self.model)  # first: it makes all ranks' weights the same
         self.key_model = copy.deepcopy(self.model).requires_grad_(False)
         width = model.out_dim
         self.queue = KeyQueue(config.queue, width, filled_only=config.queue_filled_only, seed=config.seed).to(
@@ -50,7 +66,7 @@ class Run:
         self.identity: dict = {}  # see `identity`; set before the first step
         self.rows: list[dict] = []  # the log, one dict a step
         compiled = config.compile and device.type == "cuda"
-        self.encoders = [torch.compile(m) if compiled else m for m in (self.model, self.key_model)]
+        self.encoders = [torch.compile(m) if compiled else m for m in (averaging, self.key_model)]
 
     def encode(self, frames: Tensor, *, keys: bool = False) -> Tensor:
         """Unit vectors [b, d] in fp32; the encoder computes in bf16 on CUDA, and on the CPU when asked to."""
@@ -114,8 +130,11 @@ def save(folder: str | os.PathLike, run: Run, *, finished: bool) -> None:
     """Write weights, running average and queue (safetensors), optimizer (plain torch file) and log (parquet).
 
     The files carry the step in their names and checkpoint.json, written last, names the step that counts: a
-    run that is killed while writing still has the checkpoint before.
+    run that is killed while writing still has the checkpoint before. Of several processes the first writes;
+    nothing in the files depends on their number.
     """
+    if run.ranks.rank:
+        return
     folder = Path(folder)
     state = {f"model.{n}": t for n, t in run.model.state_dict().items()}
     state |= {f"key.{n}": t for n, t in run.key_model.state_dict().items()}
@@ -179,6 +198,12 @@ def restore(folder: str | os.PathLike, run: Run) -> None:
     run.queue.seen, run.step = record["seen"], step
     run.rows = read_parquet(folder / f"log-{step}.parquet").to_dict("records")
     log.info("continuing %s at step %d", folder, step)
+
+
+def finished_log(folder: str | os.PathLike) -> pd.DataFrame:
+    """The log of the training whose checkpoint lies in `folder`."""
+    step = read_json(Path(folder) / "checkpoint.json")["step"]
+    return read_parquet(Path(folder) / f"log-{step}.parquet")
 
 
 def discard(folder: str | os.PathLike) -> None:

@@ -141,11 +141,11 @@ class Interrupted:
     def __len__(self):
         return len(self.pairs)
 
-    def batch(self, indices, generator):
+    def batch(self, indices, generator, part=None):
         self.left -= 1
         if self.left < 0:
             raise Stops
-        return self.pairs.batch(indices, generator)
+        return self.pairs.batch(indices, generator, part)
 
 
 @pytest.mark.parametrize(
