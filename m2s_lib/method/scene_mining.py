@@ -55,7 +55,7 @@ def mine_pairs(
     normalise: bool = False,
     encoder: MovieEncoder | None = None,
     device: str | torch.device = "cpu",
-    workers: int = 1,
+    workers: int = 0,
 ) -> pd.DataFrame:
     """Mine the similar scene pairs P_scene of all similar film pairs (§3.2).
 
@@ -71,7 +71,8 @@ def mine_pairs(
         normalise: compare by cosine instead of the paper's dot product.
         encoder: E_movie; its features before the last FC are compared. None compares `features` themselves.
         device: where features are encoded and compared; the choice runs there too.
-        workers: threads that share the film pairs on the CPU; the result does not depend on it.
+        workers: threads that share the film pairs on the CPU; 0 is one a core, at most four. The result does
+            not depend on it.
 
     Returns:
         film_a, film_b (film_a < film_b), shot_a, shot_b (first shots), n_shots, score (float32), rank (from
@@ -102,7 +103,7 @@ def mine_to(
     normalise: bool = False,
     encoder: MovieEncoder | None = None,
     device: str | torch.device = "cpu",
-    workers: int = 1,
+    workers: int = 0,
     shard: int = _SHARD,
 ) -> pd.DataFrame:
     """`mine_pairs` into a parquet file, by way of shards, so that a killed run goes on where it was.
