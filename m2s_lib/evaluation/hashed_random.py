@@ -23,11 +23,12 @@ def hash_keys(seeds: np.ndarray, epoch: int, purpose: int) -> Tensor:
 def hash_bits(keys: Tensor, first: int, count: int) -> Tensor:
     """Random bits of the places first .. first + count under each key: int32 [E, count]."""
     x = torch.arange(first, first + count, dtype=torch.int32, device=keys.device) ^ keys[:, None]
-    x ^= (x >> 16) & 0xFFFF  # >> keeps the sign, which must not come in
+    x ^= (x >> 16).bitwise_and_(0xFFFF)  # >> keeps the sign, which must not come in
     x *= _FIRST
-    x ^= (x >> 15) & 0x1FFFF
+    x ^= (x >> 15).bitwise_and_(0x1FFFF)
     x *= _SECOND - (1 << 32)
-    return x ^ ((x >> 16) & 0xFFFF)
+    x ^= (x >> 16).bitwise_and_(0xFFFF)
+    return x
 
 
 def shuffled(keys: Tensor, n: Tensor) -> Tensor:

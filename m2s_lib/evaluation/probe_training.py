@@ -81,7 +81,7 @@ class MLPStack:
             weight, bias, below = self.params[layer], self.params[layer + 1], None
             if layer:
                 below = torch.bmm(gradient, weight.mT)
-                below.mul_(inputs[layer // 2] > 0)  # dropped units are 0 there
+                below = torch.ops.aten.threshold_backward(below, inputs[layer // 2], 0)  # 0 if dropped
                 if masks is not None:
                     below.mul_(masks[layer // 2 - 1])
             if self.clips:
@@ -116,8 +116,8 @@ class MLPStack:
         return torch.cat([_layers(params, absent, x[i : i + block][None].expand(len(which), -1, -1))[0]
                           for i in range(0, len(x), block)], 1)  # fmt: skip
 
-    def states(self, which: Tensor) -> list[Tensor]:
-        """Parameters of the models `which` int64 [m], stacked."""
+    def states(self, which: Tensor | slice) -> list[Tensor]:
+        """Parameters of the models `which` int64 [m], stacked; those of a slice are not copied."""
         return [p[which] for p in self.params]
 
     def keep(self, which: Tensor) -> None:
@@ -174,7 +174,9 @@ def _one_epoch(stack, data: StackData, of_data: Tensor, batch: int, epoch: int) 
     """One pass of every model over its items; models with fewer items rest in the last steps."""
     n = data.n[of_data]  # [E]
     order = shuffled(hash_keys(stack.seeds, epoch, ORDER).to(n.device), n)  # [E, n]
-    rows, alone = order.shape[1], len(data.x) == 1
+    rows, most = order.shape[1], data.x.shape[1]
+    x_all, y_all = data.x.flatten(0, 1), data.y.flatten(0, 1)  # [T n, ...]
+    order += (of_data * most)[:, None]
     ahead = max(
         1, _MASKS_AT_ONCE.get(n.device.type, 1 << 17) // (len(n) * batch * max(stack.widths, default=1))
     )
@@ -184,12 +186,11 @@ def _one_epoch(stack, data: StackData, of_data: Tensor, batch: int, epoch: int) 
         if first % (ahead * batch) == 0:
             start, masks = first, stack.masks(epoch, first, min(ahead * batch, rows - first))
         here = None if masks is None else [m[:, first - start : last - start] for m in masks]
-        items = order[:, first:last]  # [E, b]
+        items = order[:, first:last].flatten()  # [E b]
         real = torch.arange(first, last, device=n.device) < n[:, None]
         share = (real / real.sum(1, keepdim=True).clamp(min=1))[..., None]  # [E, b, 1]
-        x = data.x[0][items] if alone else data.x[of_data[:, None], items]  # [E, b, d]
-        y = data.y[0][items] if alone else data.y[of_data[:, None], items]
-        stack.descend(x, y, share.to(data.x.dtype), here)
+        x, y = (v.index_select(0, items).unflatten(0, real.shape) for v in (x_all, y_all))  # [E, b, ...]
+        stack.descend(x, y, share.to(x.dtype), here)
 
 
 def _validate(
@@ -211,11 +212,9 @@ def _validate(
             elif score > out.score or (score == out.score and value < out.loss):
                 out.epoch, out.score, out.loss = epoch, score, value
                 improved.append(place)
-    if improved:
-        states = stack.states(torch.tensor(improved, device=of_data.device))
-        for i, place in enumerate(improved):
-            for kept, new in zip(outcomes[place].state, states, strict=True):
-                kept.copy_(new[i])
+    for place in improved:
+        for kept, new in zip(outcomes[place].state, stack.states(slice(place, place + 1)), strict=True):
+            kept.copy_(new[0])
     return going_on
 
 

@@ -208,7 +208,7 @@ class _OneHead:
     def outputs(self, x: Tensor, which: Tensor) -> Tensor:
         return torch.cat([self.head(part) for part in x.split(_LOOK)])[None]  # [1, n, C]
 
-    def states(self, which: Tensor) -> list[Tensor]:
+    def states(self, which: Tensor | slice) -> list[Tensor]:
         return [p.detach()[None] for p in self.head.parameters()]
 
     def keep(self, which: Tensor) -> None:

@@ -6,8 +6,7 @@ over its shots and a few pooled rows; the [u, v] matrix A is never allocated.
 """
 
 import json
-from dataclasses import asdict, dataclass
-from math import gcd
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,56 +18,9 @@ from torch import Tensor, nn
 
 from m2s_lib.errors import M2SError
 from m2s_lib.files import atomic_path
+from m2s_lib.method.movie_pooling import DroppedSums, Pooling, pool_shots, valid_shots, window_means
 
 FEATURE_WIDTH = 512  # d of E_shot's output (§3.1.1)
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """Lengths of Fig. 2, in shots for the average pool and in rows of B for the max pool (§4.1.2).
-
-    Raises M2SError when no window fits.
-    """
-
-    shots: int = 1024  # length every film is cut or zero-padded to
-    avg_kernel: int = 16  # shots in a "scene" of B
-    avg_stride: int = 8
-    max_kernel: int = 16  # rows of B in a neighbourhood of V
-    max_stride: int = 8
-
-    def __post_init__(self):
-        for name, value in asdict(self).items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise M2SError(f"Pooling.{name} is {value!r}: it must be a whole number of at least 1")
-        if self.avg_kernel > self.shots:
-            raise M2SError(f"avg_kernel {self.avg_kernel} is longer than {self.shots} shots: lower it")
-        if self.max_kernel > self.all_rows:
-            raise M2SError(f"max_kernel {self.max_kernel} exceeds the {self.all_rows} rows of B: lower it")
-
-    @property
-    def all_rows(self) -> int:
-        """Rows of the whole B (127 in the paper)."""
-        return (self.shots - self.avg_kernel) // self.avg_stride + 1
-
-    @property
-    def side(self) -> int:
-        """Rows of V (14 in the paper)."""
-        return (self.all_rows - self.max_kernel) // self.max_stride + 1
-
-    @property
-    def rows(self) -> int:
-        """Rows of B that the max pool reads (120 in the paper): floor mode leaves the last ones out."""
-        return min(self.all_rows, (self.side - 1) * self.max_stride + self.max_kernel)
-
-    @property
-    def shots_read(self) -> int:
-        """Shots that reach V (968 in the paper); later ones change nothing and are never computed."""
-        return (self.rows - 1) * self.avg_stride + self.avg_kernel
-
-    @property
-    def n_values(self) -> int:
-        """Values in V (196 in the paper)."""
-        return self.side**2
 
 
 def check_features(film_id: str, x: np.ndarray, width: int = FEATURE_WIDTH) -> np.ndarray:
@@ -104,10 +56,15 @@ class ShotDropout(nn.Module):
             return h
         if h.is_cuda:
             return F.dropout(h, self.p)
+        keep, scale = self.draw(h.shape)
+        return h * keep.to(h.dtype).mul_(scale)
+
+    def draw(self, shape: torch.Size) -> tuple[Tensor, float]:
+        """Which values stay (bool of `shape`, on the CPU) and what those are multiplied by."""
         drop = min(round(self.p * 256), 255)  # of 256 byte values
-        words = torch.empty((h.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        keep = words.view(torch.uint8)[: h.numel()] >= drop
-        return h * keep.to(h.dtype).mul_(256 / (256 - drop)).view_as(h)
+        words = torch.empty((shape.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        keep = words.view(torch.uint8)[: shape.numel()] >= drop
+        return keep.view(shape), 256 / (256 - drop)
 
 
 class MovieEncoder(nn.Module):
@@ -135,25 +92,6 @@ class MovieEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shot features [..., d] -> E_movie's output [..., hidden]."""
         return self.fc2(self.dropout(self.scene_features(x)))
-
-
-def valid_shots(lengths: Tensor, u: int, dtype: torch.dtype) -> Tensor:
-    """1 for the real shots of each film, 0 for padding: lengths [b] -> [b, u]."""
-    return (torch.arange(u, device=lengths.device) < lengths[:, None]).to(dtype)
-
-
-def pool_shots(h: Tensor, valid: Tensor, pooling: Pooling) -> Tensor:
-    """Average pool over time, padding counted as zeros: h [b, u, d], valid [b, u] -> [b, rows, d].
-
-    Sums blocks of gcd(kernel, stride) shots first, so each shot is read once however windows overlap.
-    """
-    block = gcd(pooling.avg_kernel, pooling.avg_stride)
-    per_window, step = pooling.avg_kernel // block, pooling.avg_stride // block
-    h = h.unflatten(1, (-1, block))  # [b, g, s, d]: g blocks of s shots
-    blocks = torch.einsum("bgsd,bgs->bgd", h, valid.unflatten(1, (-1, block)))
-    last = (pooling.rows - 1) * step + 1
-    windows = sum(blocks[:, i : i + last : step] for i in range(per_window))
-    return windows / pooling.avg_kernel  # [b, rows, d]
 
 
 class MoviePairModel(nn.Module):
@@ -189,12 +127,24 @@ class MoviePairModel(nn.Module):
             [b, rows, hidden]: one film's half of B. Fixed per film in eval mode, so it can be kept.
         """
         read = self.pooling.shots_read
-        x = F.pad(x[:, :read], (0, 0, 0, read - min(read, x.shape[1])))  # [b, read, d]
-        h = self.encoder.dropout(self.encoder.scene_features(x))
-        valid = valid_shots(lengths, read, h.dtype)
+        if x.shape[1] != read:
+            x = F.pad(x[:, :read], (0, 0, 0, read - min(read, x.shape[1])))  # [b, read, d]
+        h, valid = self._hidden_means(x, lengths)
         share = pool_shots(valid[..., None], valid, self.pooling)  # [b, rows, 1] real shots in each window
-        y = F.linear(pool_shots(h, valid, self.pooling), self.encoder.fc2.weight)  # [b, rows, hidden]
-        return y + share * self.encoder.fc2.bias
+        return F.linear(h, self.encoder.fc2.weight) + share * self.encoder.fc2.bias  # [b, rows, hidden]
+
+    def _hidden_means(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """FC1's output averaged over each window [b, rows, hidden], and which shots are real [b, u]."""
+        encoder, dropout = self.encoder, self.encoder.dropout
+        if x.is_cuda or not (dropout.training and dropout.p):
+            h = dropout(encoder.scene_features(x))
+            valid = valid_shots(lengths, x.shape[1], h.dtype)
+            return pool_shots(h, valid, self.pooling), valid
+        z = encoder.fc1(x)
+        valid = valid_shots(lengths, x.shape[1], z.dtype)
+        keep, scale = dropout.draw(z.shape)
+        sums = DroppedSums.apply(z, keep, scale, valid, self.pooling)
+        return window_means(sums, self.pooling), valid
 
     def compare(self, p1: Tensor, p2: Tensor) -> Tensor:
         """Logits [b, 2] from two films' pooled rows [b, rows, hidden]: B, max pool, L_output."""

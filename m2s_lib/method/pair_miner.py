@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import threading
 import zlib
 from collections import OrderedDict
@@ -23,6 +22,7 @@ from m2s_lib.method.greedy import Picks, greedy_batch, greedy_pairs
 from m2s_lib.method.movie_encoder import MovieEncoder, check_features
 
 _CACHE_BYTES = 4 << 30  # pooled features kept, 2 MB for a film of 1,000 shots
+_MOST_THREADS = 4  # the greedy choice holds Python's lock for a tenth of a film pair's time
 _BATCH_WINDOWS = 1 << 26  # windows of B in one batch on an accelerator: 0.25 GB of scores, 0.5 GB of keys
 
 
@@ -115,7 +115,7 @@ class PairMiner:
         config: see MiningConfig.
         encoder: E_movie or None; moved to `device`.
         device: where to encode, compare and choose.
-        workers: CPU threads over film pairs.
+        workers: CPU threads over film pairs; 0 is one for each core, at most four. The result is the same.
     """
 
     def __init__(
@@ -124,17 +124,19 @@ class PairMiner:
         config: MiningConfig,
         encoder: MovieEncoder | None = None,
         device: str | torch.device = "cpu",
-        workers: int = 1,
+        workers: int = 0,
     ):
-        if workers < 1:
-            raise M2SError(f"workers is {workers}: it must be at least 1")
-        self.features, self.config, self.workers = features, config, workers
+        if workers < 0:
+            raise M2SError(f"workers is {workers}: it must be at least 1, or 0 for one a core")
+        self.features, self.config = features, config
+        self.workers = workers or min(torch.get_num_threads(), _MOST_THREADS)
         self.device = torch.device(device)
         self.encoder = encoder.to(self.device).eval() if encoder is not None else None
         self._scenes: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._local = threading.local()
+        self._making: dict[str, threading.Lock] = {}
+        self._buffers: list[Tensor] = []  # for B, of threads that are done with theirs
         self._sums: dict[str, int] = {}
 
     def mine(self, pairs: list[tuple[str, str]]) -> pd.DataFrame:
@@ -149,16 +151,17 @@ class PairMiner:
         """The contract's columns from the picks of each pair."""
         counts = [len(i) for i, _, _ in picks]
         none = np.empty(0, dtype=np.int64)
+        films = [pd.array([pair[side] for pair in pairs], dtype="str").repeat(counts) for side in (0, 1)]
         columns = {
-            "film_a": np.repeat(np.array([a for a, _ in pairs], dtype=object), counts),
-            "film_b": np.repeat(np.array([b for _, b in pairs], dtype=object), counts),
+            "film_a": films[0],
+            "film_b": films[1],
             "shot_a": np.concatenate([none, *(i for i, _, _ in picks)]),
             "shot_b": np.concatenate([none, *(j for _, j, _ in picks)]),
             "n_shots": np.full(sum(counts), self.config.n_shots, dtype=np.int64),
             "score": np.concatenate([np.empty(0, np.float32), *(s for _, _, s in picks)]),
             "rank": np.concatenate([none, *(np.arange(1, count + 1) for count in counts)]),
         }
-        return pd.DataFrame(columns).astype({"film_a": "str", "film_b": "str"})
+        return pd.DataFrame(columns)
 
     def digest(self, pairs: list[tuple[str, str]]) -> str:
         """Hash of all that shapes the result for these pairs: parameters, E_movie, film ids and features."""
@@ -174,9 +177,21 @@ class PairMiner:
     def scenes(self, film: str) -> Tensor:
         """Pooled features of all scenes of a film [M - n + 1, d] on the device; kept while there is room."""
         with self._lock:
-            if film in self._scenes:
-                self._scenes.move_to_end(film)
-                return self._scenes[film]
+            making = self._making.setdefault(film, threading.Lock())
+        with making:  # two threads that need one film do not both encode it
+            with self._lock:
+                if film in self._scenes:
+                    self._scenes.move_to_end(film)
+                    return self._scenes[film]
+            scenes = self._pooled(film)
+            with self._lock:
+                self._scenes[film] = scenes
+                self._bytes += scenes.nbytes
+                while self._bytes > _CACHE_BYTES and len(self._scenes) > 1:
+                    self._bytes -= self._scenes.popitem(last=False)[1].nbytes
+        return scenes
+
+    def _pooled(self, film: str) -> Tensor:
         raw = np.asarray(self.features[film])
         width = raw.shape[-1] if self.encoder is None else self.encoder.fc1.in_features
         x = torch.tensor(check_features(film, raw, width)).to(self.device)
@@ -184,40 +199,37 @@ class PairMiner:
             x = self.encoder.scene_features(x)
         if self.config.normalise:
             x = F.normalize(x, dim=1)
-        scenes = scene_features(x, self.config.n_shots)
-        with self._lock:
-            if film not in self._scenes:
-                self._scenes[film] = scenes
-                self._bytes += scenes.nbytes
-            while self._bytes > _CACHE_BYTES and len(self._scenes) > 1:
-                self._bytes -= self._scenes.popitem(last=False)[1].nbytes
-        return scenes
+        return scene_features(x, self.config.n_shots)
 
     def _choose(self, pairs: list[tuple[str, str]]) -> list[Picks]:
-        if self.workers == 1:
+        """Film pairs side by side, each with its share of the cores: a product that all cores share waits for
+        the slowest of them, and they would wait for each greedy choice."""
+        workers = min(self.workers, len(pairs))
+        if workers <= 1:
             return [self._choose_one(pair) for pair in pairs]
         threads = torch.get_num_threads()
-        share = max(1, (os.cpu_count() or 1) // self.workers)
-        with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(share,)) as pool:
-            picks = list(pool.map(self._choose_one, pairs))
-        torch.set_num_threads(threads)
-        return picks
+        share = max(1, threads // workers)
+        try:
+            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+                return list(pool.map(self._choose_one, pairs))
+        finally:
+            torch.set_num_threads(threads)
 
     @torch.inference_mode()
     def _choose_one(self, pair: tuple[str, str]) -> Picks:
         s1, s2 = (self.scenes(film) for film in pair)
         m, n = len(s1), len(s2)
-        buffer = getattr(self._local, "buffer", None)
-        if buffer is None or len(buffer) < m * n:
-            buffer = self._local.buffer = torch.empty(m * n)
-        b = (
-            torch.mm(s1, s2.T, out=buffer[: m * n].view(m, n)).numpy()
-            if m * n
-            else np.empty((m, n), np.float32)
-        )
+        if not m * n:
+            return greedy_pairs(np.empty((m, n), np.float32), self.config.n_shots)
+        buffer = self._buffers.pop() if self._buffers else torch.empty(0)
+        if len(buffer) < m * n:
+            buffer = torch.empty(m * n)
+        b = torch.mm(s1, s2.T, out=buffer[: m * n].view(m, n)).numpy()
         floor = score_floor(b, self.config.ratio) if self.config.keep == "above_median" else -math.inf
         with _named(pair):
-            return greedy_pairs(b, self.config.n_shots, floor)
+            picks = greedy_pairs(b, self.config.n_shots, floor)
+        self._buffers.append(buffer)
+        return picks
 
     def _choose_batched(self, pairs: list[tuple[str, str]]) -> list[Picks]:
         """The same on an accelerator: film pairs of like size are padded to one size and chosen together."""

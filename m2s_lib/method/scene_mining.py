@@ -57,7 +57,7 @@ def mine_pairs(
     normalise: bool = False,
     encoder: MovieEncoder | None = None,
     device: str | torch.device = "cpu",
-    workers: int = 1,
+    workers: int = 0,
     engine=None,
 ) -> pd.DataFrame:
     """Mine the similar scene pairs P_scene of all similar film pairs (§3.2).
@@ -74,7 +74,8 @@ def mine_pairs(
         normalise: compare by cosine instead of the paper's dot product.
         encoder: E_movie; its features before the last FC are compared. None compares `features` themselves.
         device: where features are encoded and compared; the choice runs there too.
-        workers: threads that share the film pairs on the CPU; the result does not depend on it.
+        workers: threads that share the film pairs on the CPU; 0 is one a core, at most four. The result does
+            not depend on it.
         engine: of `open_engine`; None is this machine. A cluster mines shards of film pairs at once.
 
     Returns:
@@ -118,7 +119,7 @@ def mine_to(
     normalise: bool = False,
     encoder: MovieEncoder | None = None,
     device: str | torch.device = "cpu",
-    workers: int = 1,
+    workers: int = 0,
     shard: int = _SHARD,
     engine=None,
 ) -> pd.DataFrame:

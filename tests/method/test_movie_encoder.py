@@ -1,5 +1,6 @@
 """The pooled pair model against A, avg_pool2d and max_pool2d as the paper writes them."""
 
+import functools
 import json
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from m2s_lib.errors import M2SError
 from m2s_lib.method.movie_encoder import (
@@ -32,11 +35,15 @@ class FixedDropout(nn.Module):
 
     def __init__(self, masks):
         super().__init__()
-        self.masks, self.calls = masks, 0
+        self.masks, self.calls, self.p = masks, 0, 0.5
 
     def forward(self, h):
+        keep, scale = self.draw(h.shape)
+        return h * keep * scale
+
+    def draw(self, shape):
         self.calls += 1
-        return h * self.masks[(self.calls - 1) % len(self.masks)][:, : h.shape[1]]
+        return self.masks[(self.calls - 1) % len(self.masks)][:, : shape[1]], 2.0
 
 
 def pair_model(pooling, d=6, dtype=torch.float64, seed=0):
@@ -96,7 +103,7 @@ CASES = [
 @pytest.mark.parametrize("pooling", CASES, ids=str)
 def test_pooled_equals_literal(pooling):
     model = pair_model(pooling).train()
-    masks = [2.0 * (torch.rand(3, pooling.shots, 7, dtype=torch.float64) < 0.5) for _ in range(2)]
+    masks = [torch.rand(3, pooling.shots, 7) < 0.5 for _ in range(2)]
     # full length; shorter than one window; a length that ends inside a window; all padding against a film
     assert_equal(both(model, pooling, [40, 3, 0], [40, 29, 17], masks))
     assert_equal(both(model.eval(), pooling, [40, 1, 0], [1, 40, 0]))
@@ -137,22 +144,58 @@ def test_short_inputs_are_padding():
     assert torch.allclose(model(x[:, :12], n, x[:, :12], n), model(x, n, x, n), rtol=0, atol=1e-12)
 
 
-def test_a_is_never_allocated(monkeypatch):
+class Sizes(TorchDispatchMode):
+    """Notes how many numbers each result has; nested ones too, whatever an operation is made of."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.seen += [t.numel() for t in tree_leaves(out) if torch.is_tensor(t)]
+        return out
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_is_never_allocated(training):
+    """Forward and, in training, backward: nothing of the size of A [1, u, v] appears."""
     pooling = Pooling(200, 8, 4, 4, 2)
-    model = pair_model(pooling).eval()
+    model = pair_model(pooling).train(training)
     x, n = films(pooling, [200])
-    sizes = []
+    with Sizes() as sizes, torch.set_grad_enabled(training):
+        logits = model(x, n, x, n)
+        if training:
+            F.cross_entropy(logits, torch.tensor([1])).backward()
+    assert len(sizes.seen) > 10
+    assert max(sizes.seen) < pooling.shots_read**2
+    with Sizes() as sizes, torch.no_grad():
+        literal(model.eval(), x, n, x, n)
+    assert max(sizes.seen) >= pooling.shots**2  # what would be seen
 
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            out = func(*args, **(kwargs or {}))
-            sizes.extend(t.numel() for t in (out if isinstance(out, tuple) else (out,)) if torch.is_tensor(t))
-            return out
 
-    with Watch(), torch.no_grad():
-        model(x, n, x, n)
-    assert sizes
-    assert max(sizes) < pooling.shots**2
+def step_by_step(model, x, lengths):
+    valid = valid_shots(lengths, x.shape[1], x.dtype)
+    h = model.encoder.dropout(model.encoder.scene_features(x))
+    return pool_shots(h, valid, model.pooling), valid
+
+
+def test_fused_dropout_is_the_three_steps_to_the_last_bit():
+    """relu, dropout and pooling one by one, by autograd, against the function that does them at once."""
+    pooling = Pooling(200, 8, 4, 4, 2)
+    x, n = films(pooling, [200, 77, 3, 200], dtype=torch.float32)
+    target = torch.tensor([0, 1])
+    found = []
+    for plain in (False, True):
+        model = pair_model(pooling, dtype=torch.float32).train()
+        model.encoder.dropout = ShotDropout(0.3).train()
+        if plain:
+            model._hidden_means = functools.partial(step_by_step, model)
+        torch.manual_seed(5)
+        logits = model.compare(*model.pooled(x, n).chunk(2))
+        F.cross_entropy(logits, target).backward()
+        found.append([logits.detach(), *(p.grad for p in model.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_block_sums_are_the_average_pool():

@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from m2s_lib.errors import M2SError
 from m2s_lib.method import pair_miner
@@ -65,7 +67,7 @@ def test_workers_and_batches_change_nothing(keep, monkeypatch):
     features = corpus((40, 55, 30, 61, 6, 25))
     pairs = list(every_pair(features).itertuples(index=False, name=None))
     config = MiningConfig(7, keep)
-    plain = PairMiner(features, config).mine(pairs)
+    plain = PairMiner(features, config, workers=1).mine(pairs)
     threads = torch.get_num_threads()
     pd.testing.assert_frame_equal(PairMiner(features, config, workers=3).mine(pairs), plain)
     assert torch.get_num_threads() == threads
@@ -107,6 +109,23 @@ def test_the_digest_covers_all_that_shapes_a_shard():
     assert PairMiner(dict(features), MiningConfig(5)).digest(pairs) == digests[0]
 
 
+def test_a_is_never_allocated():
+    """Of all that torch makes for a film pair, B [42, 52] is the only array of that size, and A is none."""
+    features = corpus((50, 60))
+    sizes = []
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            sizes.extend(t.numel() for t in tree_leaves(out) if torch.is_tensor(t))
+            return out
+
+    with Sizes():
+        found = PairMiner(features, MiningConfig(9)).mine([("film0", "film1")])
+    assert len(found)
+    assert max(sizes) == 42 * 52 < 50 * 60
+
+
 def test_memory_of_long_films():
     """Two films of 3,000 shots: B is 36 MB, and little may lie beside it."""
     rng = np.random.default_rng(0)
@@ -118,5 +137,5 @@ def test_memory_of_long_films():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(found) > 100
-    assert miner._local.buffer.nbytes == 2992**2 * 4
+    assert [buffer.nbytes for buffer in miner._buffers] == [2992**2 * 4]
     assert peak < 100 << 20
