@@ -7,6 +7,7 @@ import json
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from m2s_lib.errors import M2SError
 _WHOLE = 16 << 20  # files up to this size are fingerprinted whole, larger ones by size, head and tail
 _PIECE = 1 << 20
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")
+_SEAL = b"\0m2s crc32 "  # and eight hex digits: the end of an array file
 
 
 @contextlib.contextmanager
@@ -129,9 +131,9 @@ def is_count(text: str) -> bool:
 
 
 def write_parquet(table: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write a table as parquet, atomically."""
+    """Write a table as parquet, atomically, each page with its checksum."""
     with atomic_path(path) as temporary:
-        table.to_parquet(temporary, index=False)
+        table.to_parquet(temporary, index=False, write_page_checksum=True)
 
 
 def read_parquet(path: str | os.PathLike, columns: list[str] | None = None) -> pd.DataFrame:
@@ -144,7 +146,7 @@ def read_parquet(path: str | os.PathLike, columns: list[str] | None = None) -> p
             f"(m2s run PROFILE --only {path.parent.name[:2]})"
         )
     try:
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(path, page_checksum_verification=True)
     except Exception as error:  # pyarrow raises several kinds for a damaged file
         raise M2SError(
             f"{path} cannot be read ({error}): delete it and run stage {path.parent.name} again"
@@ -156,9 +158,38 @@ def read_parquet(path: str | os.PathLike, columns: list[str] | None = None) -> p
 
 
 def write_npy(path: str | os.PathLike, array: np.ndarray) -> None:
-    """Write one array as .npy, atomically."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as f:
-        np.save(f, array)
+    """Write one array as .npy, atomically; its checksum stands behind the numbers, where numpy does not
+    look."""
+    with atomic_path(path) as temporary:
+        with open(temporary, "wb") as f:
+            np.save(f, array)
+        seal = _SEAL + b"%08x" % checksum(temporary)
+        with open(temporary, "ab") as f:
+            f.write(seal)
+
+
+def read_npy(path: str | os.PathLike) -> np.ndarray:
+    """An array file, memory-mapped; those of others, which have no checksum, are taken as they are.
+
+    Raises ValueError, EOFError or OSError for a file that is missing, no array, cut short or damaged.
+    """
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    end = array.offset + array.nbytes
+    with open(path, "rb") as f:
+        f.seek(end)
+        seal = f.read()
+    if seal and seal != _SEAL + b"%08x" % checksum(path, end):
+        raise ValueError("it is damaged: its numbers do not match their checksum")
+    return array
+
+
+def checksum(path: str | os.PathLike, size: int | None = None) -> int:
+    """CRC-32 of a file, or of its first `size` bytes; some GB a second."""
+    crc, left = 0, os.path.getsize(path) if size is None else size
+    with open(path, "rb") as f:
+        while left > 0 and (piece := f.read(min(left, _WHOLE))):
+            crc, left = zlib.crc32(piece, crc), left - len(piece)
+    return crc
 
 
 def fingerprint(path: str | os.PathLike) -> str:

@@ -1,5 +1,6 @@
 """E_shot: shots to 512-d appearance vectors, and the neighbours that it learns from (section 3.1.1)."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import read_json, write_json, write_npy
+from m2s_lib.files import read_json, read_npy, write_json, write_npy
 from m2s_lib.method.frame_encoder import EncoderConfig, FrameEncoder
 from m2s_lib.progress import progress
 
@@ -86,14 +87,26 @@ def encode_films(
     for name, value in encoder.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
     stamp = folder / "encoder.json"
-    if not (stamp.exists() and read_json(stamp).get("encoder") == digest.hexdigest()):
+    known = {}
+    with contextlib.suppress(M2SError):
+        known = read_json(stamp)
+    if known != {"encoder": digest.hexdigest()}:
         for old in folder.glob("*.npy"):
             old.unlink()
         write_json(stamp, {"encoder": digest.hexdigest()})
-    todo = [film for film in stores if not (folder / f"{film}.npy").exists()]
+    todo = [film for film in stores if not _is_whole(folder / f"{film}.npy")]
     for film in progress(todo, "shot features", unit="films"):
         write_npy(folder / f"{film}.npy", encode_shots(encoder, stores[film], device=device))
     return len(todo)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a film's features are there, their checksum included."""
+    try:
+        read_npy(path)
+    except (ValueError, EOFError, OSError):
+        return False
+    return True
 
 
 class ShotFrames:
