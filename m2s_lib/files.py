@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import tokenize
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -95,7 +96,9 @@ def read_json(path: str | os.PathLike) -> dict:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise M2SError(f"{path} is missing: run the stage that writes it first") from error
-    except ValueError as error:
+    except OSError as error:
+        raise M2SError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise M2SError(f"{path} is not JSON ({error}): delete it and run its stage again") from error
 
 
@@ -173,13 +176,20 @@ def read_npy(path: str | os.PathLike) -> np.ndarray:
 
     Raises ValueError, EOFError or OSError for a file that is missing, no array, cut short or damaged.
     """
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    end = array.offset + array.nbytes
+    size = os.path.getsize(path)
+    end = max(size - len(_SEAL) - 8, 0)
     with open(path, "rb") as f:
         f.seek(end)
         seal = f.read()
-    if seal and seal != _SEAL + b"%08x" % checksum(path, end):
-        raise ValueError("it is damaged: its numbers do not match their checksum")
+    sealed = seal.startswith(_SEAL)
+    if sealed and seal != _SEAL + b"%08x" % checksum(path, end):
+        raise ValueError("it is damaged: it does not match its checksum")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (SyntaxError, tokenize.TokenError, TypeError, OverflowError) as error:  # as numpy reads its header
+        raise ValueError(f"it is damaged ({error})") from error
+    if not isinstance(array, np.memmap) or array.offset + array.nbytes != (end if sealed else size):
+        raise ValueError("it is damaged: it has more bytes than numbers")
     return array
 
 
@@ -219,6 +229,25 @@ def _digest_file(path: Path, digest) -> None:
             digest.update(f.read(_PIECE))
             f.seek(-_PIECE, os.SEEK_END)
             digest.update(f.read())
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be a file's name as it stands: one that `safe_name` would not change."""
+    try:
+        return safe_name(text) == text
+    except M2SError:
+        return False
+
+
+def inside(folder: str | os.PathLike, name: str | os.PathLike) -> Path:
+    """`name` as a table or record gives it, seen from `folder`, which it may not leave by '..' or a root.
+
+    Links inside the folder are followed: whoever made the folder set them.
+    """
+    place = Path(os.path.normpath(Path(folder, name)))
+    if "\0" in str(place) or not place.is_relative_to(os.path.normpath(folder)):
+        raise M2SError(f"{str(name)[:200]!r} leads out of {folder}")
+    return place
 
 
 def safe_name(name: str) -> str:

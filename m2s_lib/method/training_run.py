@@ -200,8 +200,8 @@ def damaged_file(folder: Path) -> str:
     """The first file of a checkpoint that is not what was written, '' when all are whole."""
     try:
         record = read_json(folder / "checkpoint.json")
-        sums = record.pop("crc32", {})  # earlier versions wrote none
-        if sums and sums.pop("checkpoint.json") != _record_sum(record):
+        sums = record.pop("crc32")
+        if sums.pop("checkpoint.json") != _record_sum(record):
             return "checkpoint.json"
         for name, crc in sums.items():
             if not (folder / name).is_file() or checksum(folder / name) != crc:
