@@ -232,8 +232,14 @@ def read_bassl(
             continue
         try:
             shot = json.loads(line)
-            labels.setdefault(shot["video_id"], {})[int(shot["shot_id"])] = abs(int(shot["boundary_label"]))
-        except (ValueError, KeyError, TypeError) as error:
+            film_id = str(shot["video_id"])
+            if not is_name(film_id):
+                raise ValueError(f"{film_id[:80]!r} is no name of a film")
+            one, label = int(shot["shot_id"]), abs(int(shot["boundary_label"]))
+            if one < 0 or label > 1:
+                raise ValueError(f"shot {str(one)[:20]} has the label {str(label)[:20]}")
+            labels.setdefault(film_id, {})[one] = label
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise M2SError(
                 f"{path}, line {number}: expected a JSON object with video_id, shot_id and boundary_label "
                 f"({type(error).__name__}: {error})"
