@@ -20,6 +20,7 @@ from m2s_lib.errors import M2SError
 _WHOLE = 16 << 20  # files up to this size are fingerprinted whole, larger ones by size, head and tail
 _PIECE = 1 << 20
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 _SEAL = b"\0m2s crc32 "  # and eight hex digits: the end of an array file
 
 
@@ -28,12 +29,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it
     fails.
 
-    Raises M2SError when the disk is full; whatever stood at `path` before is then untouched.
+    Raises M2SError when the disk is full or may not be written to; whatever stood at `path` before is then untouched.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -42,6 +43,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
                 f"no space left while writing {path}: free some disk and run the same command again; "
                 "what is already written is kept"
             ) from error
+        if error.errno in _FORBIDDEN:
+            raise M2SError(f"{path} cannot be written ({error.strerror}): choose another folder") from error
         raise
     finally:
         with contextlib.suppress(OSError):
