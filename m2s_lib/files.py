@@ -29,7 +29,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it
     fails.
 
-    Raises M2SError when the disk is full or may not be written to; whatever stood at `path` before is then untouched.
+    Raises M2SError when the disk is full or read-only; whatever stood at `path` before is then untouched.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
