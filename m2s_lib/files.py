@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import re
+import tokenize
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from m2s_lib.errors import M2SError
 _WHOLE = 16 << 20  # files up to this size are fingerprinted whole, larger ones by size, head and tail
 _PIECE = 1 << 20
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+_SEAL = b"\0m2s crc32 "  # and eight hex digits: the end of an array file
 
 
 @contextlib.contextmanager
@@ -25,12 +29,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it
     fails.
 
-    Raises M2SError when the disk is full; whatever stood at `path` before is then untouched.
+    Raises M2SError when the disk is full or read-only; whatever stood at `path` before is then untouched.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -39,6 +43,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
                 f"no space left while writing {path}: free some disk and run the same command again; "
                 "what is already written is kept"
             ) from error
+        if error.errno in _FORBIDDEN:
+            raise M2SError(f"{path} cannot be written ({error.strerror}): choose another folder") from error
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -93,7 +99,9 @@ def read_json(path: str | os.PathLike) -> dict:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise M2SError(f"{path} is missing: run the stage that writes it first") from error
-    except ValueError as error:
+    except OSError as error:
+        raise M2SError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise M2SError(f"{path} is not JSON ({error}): delete it and run its stage again") from error
 
 
@@ -129,9 +137,9 @@ def is_count(text: str) -> bool:
 
 
 def write_parquet(table: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write a table as parquet, atomically."""
+    """Write a table as parquet, atomically, each page with its checksum."""
     with atomic_path(path) as temporary:
-        table.to_parquet(temporary, index=False)
+        table.to_parquet(temporary, index=False, write_page_checksum=True)
 
 
 def read_parquet(path: str | os.PathLike, columns: list[str] | None = None) -> pd.DataFrame:
@@ -144,7 +152,7 @@ def read_parquet(path: str | os.PathLike, columns: list[str] | None = None) -> p
             f"(m2s run PROFILE --only {path.parent.name[:2]})"
         )
     try:
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(path, page_checksum_verification=True)
     except Exception as error:  # pyarrow raises several kinds for a damaged file
         raise M2SError(
             f"{path} cannot be read ({error}): delete it and run stage {path.parent.name} again"
@@ -156,9 +164,45 @@ def read_parquet(path: str | os.PathLike, columns: list[str] | None = None) -> p
 
 
 def write_npy(path: str | os.PathLike, array: np.ndarray) -> None:
-    """Write one array as .npy, atomically."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as f:
-        np.save(f, array)
+    """Write one array as .npy, atomically; its checksum stands behind the numbers, where numpy does not
+    look."""
+    with atomic_path(path) as temporary:
+        with open(temporary, "wb") as f:
+            np.save(f, array)
+        seal = _SEAL + b"%08x" % checksum(temporary)
+        with open(temporary, "ab") as f:
+            f.write(seal)
+
+
+def read_npy(path: str | os.PathLike) -> np.ndarray:
+    """An array file, memory-mapped; those of others, which have no checksum, are taken as they are.
+
+    Raises ValueError, EOFError or OSError for a file that is missing, no array, cut short or damaged.
+    """
+    size = os.path.getsize(path)
+    end = max(size - len(_SEAL) - 8, 0)
+    with open(path, "rb") as f:
+        f.seek(end)
+        seal = f.read()
+    sealed = seal.startswith(_SEAL)
+    if sealed and seal != _SEAL + b"%08x" % checksum(path, end):
+        raise ValueError("it is damaged: it does not match its checksum")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (SyntaxError, tokenize.TokenError, TypeError, OverflowError) as error:  # as numpy reads its header
+        raise ValueError(f"it is damaged ({error})") from error
+    if not isinstance(array, np.memmap) or array.offset + array.nbytes != (end if sealed else size):
+        raise ValueError("it is damaged: it has more bytes than numbers")
+    return array
+
+
+def checksum(path: str | os.PathLike, size: int | None = None) -> int:
+    """CRC-32 of a file, or of its first `size` bytes; some GB a second."""
+    crc, left = 0, os.path.getsize(path) if size is None else size
+    with open(path, "rb") as f:
+        while left > 0 and (piece := f.read(min(left, _WHOLE))):
+            crc, left = zlib.crc32(piece, crc), left - len(piece)
+    return crc
 
 
 def fingerprint(path: str | os.PathLike) -> str:
@@ -188,6 +232,25 @@ def _digest_file(path: Path, digest) -> None:
             digest.update(f.read(_PIECE))
             f.seek(-_PIECE, os.SEEK_END)
             digest.update(f.read())
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be a file's name as it stands: one that `safe_name` would not change."""
+    try:
+        return safe_name(text) == text
+    except M2SError:
+        return False
+
+
+def inside(folder: str | os.PathLike, name: str | os.PathLike) -> Path:
+    """`name` as a table or record gives it, seen from `folder`, which it may not leave by '..' or a root.
+
+    Links inside the folder are followed: whoever made the folder set them.
+    """
+    place = Path(os.path.normpath(Path(folder, name)))
+    if "\0" in str(place) or not place.is_relative_to(os.path.normpath(folder)):
+        raise M2SError(f"{str(name)[:200]!r} leads out of {folder}")
+    return place
 
 
 def safe_name(name: str) -> str:

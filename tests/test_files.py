@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,45 @@ def test_arrays_come_back(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     files.write_npy(tmp_path / "a.npy", array)
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), array)
+    np.testing.assert_array_equal(files.read_npy(tmp_path / "a.npy"), array)
+    np.save(tmp_path / "b.npy", array)  # somebody else's, without checksum
+    np.testing.assert_array_equal(files.read_npy(tmp_path / "b.npy"), array)
+    assert files.read_npy(tmp_path / "b.npy").shape == (2, 3)
+
+
+@pytest.mark.fault
+def test_every_bit_of_an_array_counts(tmp_path):
+    path = tmp_path / "a.npy"
+    files.write_npy(path, np.arange(40, dtype=np.float32))
+    data = path.read_bytes()
+    for at in range(len(data)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises((ValueError, EOFError, OSError)):
+            files.read_npy(path)
+    for size in (*range(0, len(data) - 19, 7), len(data) - 1):
+        path.write_bytes(data[:size])
+        with pytest.raises((ValueError, EOFError, OSError)):
+            files.read_npy(path)
+
+
+@pytest.mark.fault
+def test_a_changed_byte_in_a_table_is_seen(tmp_path):
+    path = tmp_path / "03_scene_mining" / "pairs.parquet"
+    table = pd.DataFrame({"film": ["a", "b"] * 500, "score": np.random.default_rng(1).random(1000)})
+    files.write_parquet(table, path)
+    data = path.read_bytes()
+    for at in range(100, 8000, 97):  # in the pages
+        path.write_bytes(data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :])
+        with pytest.raises(M2SError, match="delete it and run stage 03_scene_mining again"):
+            files.read_parquet(path)
+
+
+def test_checksums_of_parts_and_wholes(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_WHOLE", 7)
+    (tmp_path / "a").write_bytes(bytes(range(100)))
+    for size in (0, 1, 7, 8, 50, 100):
+        assert files.checksum(tmp_path / "a", size) == zlib.crc32(bytes(range(size)))
+    assert files.checksum(tmp_path / "a") == zlib.crc32(bytes(range(100)))
 
 
 def folder_of(root: Path) -> Path:

@@ -166,7 +166,7 @@ _FILES: dict[str, _Known] = {
     ),
     "CLIP ViT-B/16": _Known(
         _clip,
-        ("ViT-B-16.pt", "ViT-B-16.*", "vit_base_patch16_clip_224*"),
+        ("ViT-B-16.safetensors", "ViT-B-16.*", "vit_base_patch16_clip_224*"),
         ("timm/vit_base_patch16_clip_224.openai", "model.safetensors"),
     ),
     "SlowFast R50": _Known(

@@ -16,7 +16,7 @@ import pandas as pd
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.shot_windows import FIELD_FPS, NO_LABEL, LabelledFilm
-from m2s_lib.files import is_count, read_json
+from m2s_lib.files import is_count, is_name, read_json
 
 BENCHMARK = "MovieNet"
 SPLITS = ("train", "val", "test")
@@ -104,6 +104,8 @@ def read_split(path: str | os.PathLike) -> dict[str, str]:
     split: dict[str, str] = {}
     for name in SPLITS:
         for film in map(str, lists[name]):
+            if not is_name(film):
+                raise M2SError(f"{path}: {film[:80]!r} is no name of a film, such as tt0000001")
             if split.setdefault(film, name) != name:
                 raise M2SError(f"{path}: film {film} is in {split[film]} and in {name}; a film has one split")
     return split
@@ -230,8 +232,14 @@ def read_bassl(
             continue
         try:
             shot = json.loads(line)
-            labels.setdefault(shot["video_id"], {})[int(shot["shot_id"])] = abs(int(shot["boundary_label"]))
-        except (ValueError, KeyError, TypeError) as error:
+            film_id = str(shot["video_id"])
+            if not is_name(film_id):
+                raise ValueError(f"{film_id[:80]!r} is no name of a film")
+            one, label = int(shot["shot_id"]), abs(int(shot["boundary_label"]))
+            if one < 0 or label > 1:
+                raise ValueError(f"shot {str(one)[:20]} has the label {str(label)[:20]}")
+            labels.setdefault(film_id, {})[one] = label
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise M2SError(
                 f"{path}, line {number}: expected a JSON object with video_id, shot_id and boundary_label "
                 f"({type(error).__name__}: {error})"

@@ -14,6 +14,7 @@ import pandas as pd
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.metrics import NOT_MEASURED
+from m2s_lib.files import read_csv
 
 PAPER_DIR = Path(__file__).resolve().parents[2] / "data_manifests" / "paper"
 FILES = {
@@ -65,8 +66,12 @@ def read_published(tables: Iterable[str] = tuple(FILES), folder: str | os.PathLi
         if tuple(parts[-1].columns) != COLUMNS:
             raise M2SError(f"{path} has the columns {list(parts[-1].columns)}, expected {list(COLUMNS)}")
     whole = pd.concat(parts, ignore_index=True)
-    whole["value"] = pd.to_numeric(whole["value"])
-    return whole.assign(row=pd.to_numeric(whole["row"]).astype("Int64"))
+    try:
+        numbers = {"value": pd.to_numeric(whole["value"]).astype(float)}
+        numbers["row"] = pd.to_numeric(whole["row"]).astype("Int64")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise M2SError(f"{Path(folder or PAPER_DIR)}: a value or row is no number ({error})") from error
+    return whole.assign(**numbers)
 
 
 def read_settings(table: str, folder: str | os.PathLike = "") -> pd.DataFrame:
@@ -148,7 +153,7 @@ def side_by_side(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, keep_default_na=False)
+        return read_csv(path, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise M2SError(
             f"{path} cannot be read ({error}): the project's data_manifests/paper holds it"

@@ -10,6 +10,7 @@ import torch
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders import ColourEncoder, Encoder, OurSceneEncoder, RandomInit, ShotMeanEncoder
+from m2s_lib.files import read_npy
 from m2s_lib.films.features import feature_path
 from m2s_lib.films.shot_store import ShotStore
 
@@ -83,7 +84,7 @@ class QueryEncoders:
         """E_shot features of the shots, [n_shots, d]."""
         path = feature_path(self.run_dir / "01_shot_encoding" / "features", store.film_id)
         if indexed and path.is_file():
-            return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[shot : shot + n_shots])
+            return np.array(read_npy(path)[shot : shot + n_shots])
         frames = torch.from_numpy(np.array(store.scene(shot, n_shots)))
         return self._shot.embed_shots(frames).numpy()
 

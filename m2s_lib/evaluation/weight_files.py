@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,11 @@ from torch import Tensor, nn
 from m2s_lib.errors import M2SError
 
 _INSIDE = ("model_state", "state_dict", "model_state_dict", "model")  # where checkpoints keep their weights
+_CONVERT = (  # OpenAI's CLIP files are such archives
+    'If you trust it, convert it once: python -c "import sys, torch, safetensors.torch as s; '
+    "s.save_file({n: v.clone() for n, v in torch.jit.load(sys.argv[1], 'cpu').state_dict().items()}, "
+    'sys.argv[2])" OLD.pt NEW.safetensors'
+)
 _PREFIX = "module."  # what DataParallel puts before every name
 
 
@@ -53,7 +57,7 @@ def find_weights(
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
-    """A state dict from .safetensors, a torch checkpoint or a TorchScript archive (OpenAI's CLIP files).
+    """A state dict from .safetensors or a torch checkpoint.
 
     Nested checkpoints are opened and the prefix 'module.' is taken off.
 
@@ -84,10 +88,10 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
 def _torch_file(path: Path) -> object:
     try:
         if _is_torchscript(path):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # TorchScript's end; the files are from 2021
-                return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+            raise M2SError(f"it is a TorchScript archive, which may run code when opened. {_CONVERT}")
         return torch.load(path, map_location="cpu", weights_only=True)
+    except M2SError as error:
+        raise M2SError(f"{path} cannot be read as plain weights: {error}") from error
     except Exception as error:  # torch raises several kinds, for damage and for code inside the file
         raise M2SError(
             f"{path} cannot be read as plain weights ({str(error)[:200]}): fetch it again, or save its "

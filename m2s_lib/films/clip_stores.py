@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import safe_name
+from m2s_lib.files import inside, safe_name
 from m2s_lib.films.decoding import ScanConfig
 from m2s_lib.films.film_table import COLUMNS, read_film_table
 from m2s_lib.films.ingest import ingest_films
@@ -44,7 +44,8 @@ def clip_stores(
         item -> store of those that could be read, item -> reason of all others.
 
     Raises:
-        M2SError: no such folder, no video in it, none that is listed, or two clips of one name.
+        M2SError: no such folder, no video in it, none that is listed, two clips of one name, or a path that
+            leads out of `folder`.
     """
     clips = wanted if isinstance(wanted, pd.DataFrame) else pd.DataFrame({"item": sorted(set(wanted))})
     if not str(folder):
@@ -84,7 +85,7 @@ def _files(clips: pd.DataFrame, folder: Path) -> tuple[list[str], dict[str, str]
     Raises M2SError when no clip has one.
     """
     if "path" in clips.columns:
-        paths = [str(folder / p) if (folder / p).is_file() else "" for p in clips["path"]]
+        paths = [str(p) if (p := inside(folder, name)).is_file() else "" for name in clips["path"]]
         if not any(paths):
             raise M2SError(
                 f"none of the {len(paths)} clips' files is in {folder}, the first is "

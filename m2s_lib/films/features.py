@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from m2s_lib.errors import M2SError
+from m2s_lib.files import read_npy
 from m2s_lib.films.shot_store import ShotStore
 
 
@@ -27,7 +28,7 @@ def read_features(folder: str | os.PathLike, stores: Mapping[str, ShotStore]) ->
     for film_id, store in stores.items():
         path = feature_path(folder, film_id)
         try:
-            x = np.load(path, mmap_mode="r", allow_pickle=False)
+            x = read_npy(path)
         except FileNotFoundError as error:
             raise M2SError(f"film {film_id} has no features at {path}: run stage 01_shot_encoding") from error
         except (ValueError, EOFError, OSError) as error:

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import pandas as pd
 
 from m2s_lib.engine import LocalEngine, unseen
 from m2s_lib.errors import M2SError
-from m2s_lib.files import fingerprint, read_csv, remove_temporaries, write_npy
+from m2s_lib.files import fingerprint, read_csv, read_npy, remove_temporaries, write_npy
 from m2s_lib.films.decoding import ScanConfig, ScannedFilm, scan_film
 from m2s_lib.films.film_table import SOURCES
 from m2s_lib.films.shot_boundaries import read_ovsd_shots
@@ -88,7 +89,9 @@ def ingest_films(
     pending = table[table["status"] != "failed"]
     jobs = [_make_job(film, path, out, source, config, boundaries_dir)
             for film, path in zip(pending["film_id"], pending["path"], strict=True)]  # fmt: skip
-    done = {job.film_id: facts for job in jobs if (facts := _facts_of_store(job))}
+    with ThreadPoolExecutor() as threads:  # reading and summing let each other work
+        kept = list(threads.map(_facts_of_store, jobs))
+    done = {job.film_id: facts for job, facts in zip(jobs, kept, strict=True) if facts}
     _remove_stale(out, keep=set(done))
     for film, facts in done.items():
         _fill(table, rows[film], facts)
@@ -255,7 +258,10 @@ def _facts_of_store(job: Job) -> dict | None:
         if store.metadata.get("stamp") != job.stamp:
             return None
         duration, note = float(store.metadata["duration_s"]), store.metadata["note"]
-    except (M2SError, KeyError, ValueError):
+        store.verify()
+        if job.source == "features":
+            read_npy(_features_path(job))
+    except (KeyError, ValueError, EOFError, OSError):
         return None
     return dict(status="ok", reason=note, n_shots=store.n_shots, fps=store.fps, duration_s=duration)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
+from m2s_lib.files import read_npy
 from m2s_lib.films.decoding import SHOT_COLUMNS, ScanConfig, ScannedFilm, keyframe_positions
 from m2s_lib.films.shot_boundaries import read_ovsd_shots
 
@@ -142,7 +143,7 @@ def read_ready_features(folder: str | os.PathLike) -> tuple[pd.DataFrame, np.nda
 def _read_matrix(path: Path, film: str) -> np.ndarray:
     """A numeric matrix [rows, d]; arrays of objects are refused, nothing is unpickled."""
     try:
-        features = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, ndmin=2)
+        features = read_npy(path) if path.suffix == ".npy" else np.loadtxt(path, ndmin=2)
     except (OSError, ValueError, EOFError) as error:
         raise M2SError(f"film {film}: {path.name} cannot be read as a feature matrix ({error})") from error
     if features.ndim != 2 or features.dtype.kind not in "fiu":

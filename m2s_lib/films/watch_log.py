@@ -17,6 +17,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.files import read_csv
 
 NO_GENRES = "(no genres listed)"  # how MovieLens writes an empty list of genres
+_MANY = (list, dict, set, np.ndarray)  # what parquet may hold in a cell
 _YEAR = re.compile(r"\s*\((\d{4})(?:\s*[-–]\s*(?:\d{4})?)?\)\s*$")
 _ARTICLES = "The|A|An|Le|La|Les|Un|Une|Der|Die|Das|Ein|Eine|El|Los|Las|Il|Lo|Gli|I|O|Os|De|Det|Den|En|Het"
 _TRAILING_ARTICLE = re.compile(rf"^(.+?), ({_ARTICLES}|L')((?:\s*\(.*\))?)$")
@@ -137,6 +138,8 @@ def read_watch_log(path: str | os.PathLike) -> pd.DataFrame:
             f"{path} lacks the column(s) {missing}: found {list(table.columns)}, expected user, film_id and "
             "optionally time; rename the columns and read it again"
         )
+    if lists := [c for c in ("user", "film_id") if _has_lists(table[c])]:
+        raise M2SError(f"{path}: the column(s) {lists} hold lists, expected one user and one film a row")
     whole = table["user"].notna() & table["film_id"].notna()
     kept = table[whole]
     times = kept["time"] if "time" in kept.columns else pd.Series(np.nan, index=kept.index)
@@ -200,6 +203,10 @@ def match_watch_log(log: pd.DataFrame, films: pd.DataFrame) -> tuple[pd.DataFram
         "unwatched_films": int(ids.nunique()) - seen,
     }
     return out, counts
+
+
+def _has_lists(values: pd.Series) -> bool:
+    return values.dtype == object and any(isinstance(v, _MANY) for v in values)
 
 
 def _need(table: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:

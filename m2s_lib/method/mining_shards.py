@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from m2s_lib.engine import Unseen, unseen
-from m2s_lib.files import write_parquet
+from m2s_lib.files import read_npy, write_parquet
 from m2s_lib.method.pair_miner import PairMiner
 
 Item = tuple[list, str, dict | None]  # film pairs, their digest, their features where they have to travel
@@ -79,7 +79,7 @@ class _Features(Mapping):
             return place
         if not Path(place).is_file():
             raise unseen(place)
-        return np.load(place, mmap_mode="r", allow_pickle=False)
+        return read_npy(place)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)

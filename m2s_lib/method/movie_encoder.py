@@ -5,20 +5,17 @@ so pool(FC2(h)) = FC2(pool(h)) as long as its bias counts only real shots. What 
 over its shots and a few pooled rows; the [u, v] matrix A is never allocated.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import atomic_path
 from m2s_lib.method.movie_pooling import DroppedSums, Pooling, pool_shots, valid_shots, window_means
+from m2s_lib.method.tensor_files import read_tensors, save_tensors
 
 FEATURE_WIDTH = 512  # d of E_shot's output (§3.1.1)
 
@@ -202,14 +199,11 @@ def figure2_matrices(model: MoviePairModel, x1: np.ndarray, x2: np.ndarray) -> t
 
 
 def save_movie_encoder(path: str | Path, model: MoviePairModel, config: dict | None = None) -> None:
-    """Write E_movie and L_output as safetensors; their shape and `config` go to its metadata."""
+    """Write E_movie and L_output as safetensors; their shape, `config` and a checksum go to its metadata."""
     first = model.encoder.fc1
     shape = {"width": first.in_features, "hidden": first.out_features, "dropout": model.encoder.dropout.p}
     about = {"shape": {"pooling": asdict(model.pooling), **shape}, "config": config or {}}
-    metadata = {"movie_encoder": json.dumps(about)}  # one key: safetensors does not order several
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    save_tensors(path, model.state_dict(), "movie_encoder", about)
 
 
 def load_movie_encoder(path: str | Path, device: str | torch.device = "cpu") -> MoviePairModel:
@@ -221,11 +215,10 @@ def load_movie_encoder(path: str | Path, device: str | torch.device = "cpu") -> 
     if not path.is_file():
         raise M2SError(f"{path} is missing: run 02_movie_similarity first")
     try:
-        with safe_open(path, framework="pt") as f:
-            shape = json.loads((f.metadata() or {})["movie_encoder"])["shape"]
-            tensors = {name: f.get_tensor(name) for name in f.keys()}
+        tensors, found = read_tensors(path)
+        shape = dict(found["movie_encoder"]["shape"])
         model = MoviePairModel(Pooling(**shape.pop("pooling")), **shape)
         model.load_state_dict(tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (M2SError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise M2SError(f"{path} is not a movie encoder ({error}): run 02_movie_similarity again") from error
     return model.to(device).eval()

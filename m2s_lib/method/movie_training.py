@@ -4,6 +4,7 @@ It trains in one process: at the paper's size there are some 36,000 steps (45,00
 step, 100 epochs) of about 0.5 TFLOP, the pooled product being cheap: by that count minutes on one GPU.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from m2s_lib.errors import M2SError
 from m2s_lib.files import read_json, read_parquet, write_json, write_parquet
 from m2s_lib.method.movie_similarity import (
     MovieTrainConfig,
@@ -65,10 +67,11 @@ def _one(
     files = {part: base.with_name(f"{base.name}.{part}.parquet") for part in ("log", "pairs", "roc")}
     done = base.with_name(f"{base.name}.json")
     weights = base.with_name(f"{base.name}.safetensors")
-    if done.exists() and (kept := read_json(done)).get("stamp") == stamp:
-        tables = {part: read_parquet(path) for part, path in files.items()}
-        model = load_movie_encoder(weights, device)
-        return MovieTraining(model, tables["log"], kept["held_out"], tables["pairs"], tables["roc"])
+    with contextlib.suppress(M2SError, KeyError):  # nothing kept, or something of it missing or damaged
+        if (kept := read_json(done))["stamp"] == stamp:
+            tables = {part: read_parquet(path) for part, path in files.items()}
+            model = load_movie_encoder(weights, device)
+            return MovieTraining(model, tables["log"], kept["held_out"], tables["pairs"], tables["roc"])
     result = train_movie_encoder(features, table, config, device)
     save_movie_encoder(weights, result.model)
     for part, value in (("log", result.log), ("pairs", result.held_out_pairs), ("roc", result.roc)):

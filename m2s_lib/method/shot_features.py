@@ -1,5 +1,6 @@
 """Shot features: E_shot over the shots of every film, on this machine or on a cluster (section 3.1.2)."""
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 
 from m2s_lib.engine import LocalEngine, unseen
-from m2s_lib.files import read_json, write_json, write_npy
+from m2s_lib.errors import M2SError
+from m2s_lib.files import read_json, read_npy, write_json, write_npy
 from m2s_lib.films.shot_store import ShotStore
 from m2s_lib.method.shot_encoder import ShotEncoder
 from m2s_lib.progress import progress
@@ -63,12 +65,14 @@ def encode_films(
     digest = hashlib.blake2b(digest_size=16)
     for name, value in encoder.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
-    stamp = folder / "encoder.json"
-    if not (stamp.exists() and read_json(stamp).get("encoder") == digest.hexdigest()):
+    stamp, known = folder / "encoder.json", {}
+    with contextlib.suppress(M2SError):
+        known = read_json(stamp)
+    if known != {"encoder": digest.hexdigest()}:
         for old in folder.glob("*.npy"):
             old.unlink()
         write_json(stamp, {"encoder": digest.hexdigest()})
-    todo = [film for film in stores if not (folder / f"{film}.npy").exists()]
+    todo = [film for film in stores if not _is_whole(folder / f"{film}.npy")]
     items = _Films(todo, stores)
     work = (engine or LocalEngine()).prepared(
         _FilmEncoder(encoder), items, folder, device=device, attach=items.with_content, actors=True
@@ -76,6 +80,15 @@ def encode_films(
     for _ in progress(work, "shot features", total=len(todo), unit="films"):
         pass
     return len(todo)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a film's features are there, their checksum included."""
+    try:
+        read_npy(path)
+    except (ValueError, EOFError, OSError):
+        return False
+    return True
 
 
 class _Films(Sequence):

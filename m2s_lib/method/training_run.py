@@ -3,10 +3,12 @@
 import copy
 import dataclasses
 import hashlib
+import json
 import logging
 import math
 import os
 import time
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import atomic_path, read_json, read_parquet, write_json, write_parquet
+from m2s_lib.files import (
+    atomic_path,
+    checksum,
+    json_ready,
+    read_json,
+    read_parquet,
+    write_json,
+    write_parquet,
+)
 from m2s_lib.method.distributed import Ranks
 from m2s_lib.method.moco import KeyQueue, alignment, uniformity
 
@@ -145,7 +155,9 @@ def save(folder: str | os.PathLike, run: Run, *, finished: bool) -> None:
         torch.save(run.optimizer.state_dict(), path)
     write_parquet(pd.DataFrame(run.rows), folder / f"log-{run.step}.parquet")
     record = {"step": run.step, "seen": run.queue.seen, "finished": finished} | run.identity
-    write_json(folder / "checkpoint.json", record)
+    files = [f"weights-{run.step}.safetensors", f"optimizer-{run.step}.pt", f"log-{run.step}.parquet"]
+    sums = {name: checksum(folder / name) for name in files} | {"checkpoint.json": _record_sum(record)}
+    write_json(folder / "checkpoint.json", record | {"crc32": sums})
     for old in folder.glob("*-*.*"):
         if old.stem.rpartition("-")[2] != str(run.step) and not old.name.startswith("."):
             old.unlink(missing_ok=True)
@@ -154,14 +166,17 @@ def save(folder: str | os.PathLike, run: Run, *, finished: bool) -> None:
 def restore(folder: str | os.PathLike, run: Run) -> None:
     """Bring `run` to the checkpoint in `folder`, if there is one.
 
-    A finished run of another configuration, and any run on other pairs, pictures or start weights, is left
-    alone and will be replaced.
+    A finished run of another configuration, any run on other pairs, pictures or start weights, and a damaged
+    one (a warning names the file) is left alone and will be replaced.
 
     Raises:
-        M2SError: the checkpoint is damaged, or is an unfinished run of another configuration.
+        M2SError: the checkpoint is an unfinished run of another configuration.
     """
     folder = Path(folder)
     if not (folder / "checkpoint.json").exists():
+        return
+    if damaged := damaged_file(folder):
+        log.warning("%s is damaged or missing: training starts anew", folder / damaged)
         return
     record = read_json(folder / "checkpoint.json")
     before = {**record["config"], "model": record["model"]}
@@ -204,6 +219,25 @@ def finished_log(folder: str | os.PathLike) -> pd.DataFrame:
     """The log of the training whose checkpoint lies in `folder`."""
     step = read_json(Path(folder) / "checkpoint.json")["step"]
     return read_parquet(Path(folder) / f"log-{step}.parquet")
+
+
+def damaged_file(folder: Path) -> str:
+    """The first file of a checkpoint that is not what was written, '' when all are whole."""
+    try:
+        record = read_json(folder / "checkpoint.json")
+        sums = record.pop("crc32")
+        if sums.pop("checkpoint.json") != _record_sum(record):
+            return "checkpoint.json"
+        for name, crc in sums.items():
+            if not (folder / name).is_file() or checksum(folder / name) != crc:
+                return name
+    except (M2SError, AttributeError, KeyError, TypeError):
+        return "checkpoint.json"
+    return ""
+
+
+def _record_sum(record: dict) -> int:
+    return zlib.crc32(json.dumps(json_ready(record), sort_keys=True).encode())
 
 
 def discard(folder: str | os.PathLike) -> None:

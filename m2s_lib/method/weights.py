@@ -1,21 +1,18 @@
 """Encoders on disk: safetensors with their configuration, and backbones from other people's checkpoints."""
 
 import dataclasses
-import json
 import os
 
-import safetensors.torch
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
 from timm.models import mvitv2, vision_transformer
 from torch import Tensor
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import atomic_path
 from m2s_lib.method.frame_encoder import FrameEncoder
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
+from m2s_lib.method.tensor_files import read_tensors, save_tensors
 
 _OURS = "backbone."  # of names in files of save_encoder
 FILES = (".safetensors", ".pt", ".pth", ".bin")
@@ -23,13 +20,10 @@ KINDS = {"shot": (ShotEncoder, ShotEncoderConfig), "scene": (SceneEncoder, Scene
 
 
 def save_encoder(path: str | os.PathLike, encoder: ShotEncoder | SceneEncoder) -> None:
-    """Write an encoder's weights and configuration as one safetensors file, atomically."""
+    """Write an encoder's weights and configuration as one safetensors file with a checksum, atomically."""
     kind = next(k for k, (cls, _) in KINDS.items() if isinstance(encoder, cls))
-    state = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     about = {"kind": kind, "config": dataclasses.asdict(encoder.config)}
-    metadata = {"encoder": json.dumps(about)}  # one key: safetensors does not order several
-    with atomic_path(path) as temporary:
-        safetensors.torch.save_file(state, temporary, metadata)
+    save_tensors(path, encoder.state_dict(), "encoder", about)
 
 
 def load_encoder(path: str | os.PathLike, device: torch.device | str = "cpu") -> ShotEncoder | SceneEncoder:
@@ -38,15 +32,20 @@ def load_encoder(path: str | os.PathLike, device: torch.device | str = "cpu") ->
     Raises:
         M2SError: absent, damaged, or not such a file.
     """
-    state, metadata = _read_safetensors(path)
-    about = json.loads(metadata.get("encoder", "{}"))
+    state, found = read_tensors(path)
+    about = found.get("encoder", {})
     if about.get("kind") not in KINDS or "config" not in about:
         raise M2SError(
             f"{path} holds weights but no encoder configuration: for timm's or CLIP's use load_backbone"
         )
     cls, config = KINDS[about["kind"]]
-    encoder = cls(config(**about["config"]))
-    encoder.load_state_dict(state)
+    try:
+        encoder = cls(config(**about["config"]))
+        encoder.load_state_dict(state)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise M2SError(
+            f"{path} is no encoder of this version ({str(error)[:200]}): write it again"
+        ) from error
     return encoder.to(device).eval()
 
 
@@ -95,7 +94,7 @@ def load_backbone(encoder: FrameEncoder, source: str | os.PathLike) -> FrameEnco
 def _read_state(path: str) -> dict[str, Tensor]:
     """A state dict from a local file, never by unpickling code."""
     if path.endswith(".safetensors"):
-        return _read_safetensors(path)[0]
+        return read_tensors(path)[0]
     if not os.path.exists(path):
         raise M2SError(f"weights not found: put them at {path}")
     try:
@@ -105,18 +104,6 @@ def _read_state(path: str) -> dict[str, Tensor]:
             f"{path} cannot be read as plain weights ({str(error)[:200]}): save its state_dict as safetensors"
         ) from error
     return dict(state)
-
-
-def _read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as f:
-            return {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}
-    except FileNotFoundError as error:
-        raise M2SError(f"weights not found: put them at {path}") from error
-    except (SafetensorError, OSError) as error:
-        raise M2SError(
-            f"{path} is not a whole safetensors file ({error}): write or fetch it again"
-        ) from error
 
 
 def _hub_state(name: str) -> dict[str, Tensor]:

@@ -29,13 +29,19 @@ class FolderLock:
     def acquire(self, wait_s: float = 0.0) -> "FolderLock":
         """Take the lock, waiting up to `wait_s` seconds; the same process may take it again.
 
-        Raises M2SError naming the holder's pid, host and start.
+        Raises M2SError naming the holder's pid, host and start, or that nothing can be written there.
         """
         key = str(self.path.resolve())
         if key in _held:
             _held[key].release()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+", encoding="utf-8")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "a+", encoding="utf-8")
+        except OSError as error:
+            raise M2SError(
+                f"the run directory {self.path.parent} cannot be written to ({error.strerror}): "
+                "choose another run_dir, or copy it and run in the copy"
+            ) from error
         until = time.monotonic() + wait_s
         while not self._try():
             if time.monotonic() >= until:

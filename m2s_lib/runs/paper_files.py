@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from m2s_lib.files import atomic_path
+from m2s_lib.files import atomic_path, inside
 from m2s_lib.runs.project import find_stage, stage_names
 from m2s_lib.runs.record import read_record
 
@@ -69,7 +69,7 @@ def write_figures(folder: Path, run_dir: Path, root: Path) -> pd.DataFrame:
         for kind in ("png", "pdf", "csv"):
             if kind in entry:
                 with atomic_path(folder / f"{name}.{kind}") as temporary:
-                    shutil.copyfile(run_dir / stage / entry[kind], temporary)
+                    shutil.copyfile(inside(run_dir / stage, entry[kind]), temporary)
         drawn = "yes" if entry else f"no: {stage} of this run has not drawn {drawn_as}"
         rows.append(dict(zip(COLUMNS, (figure, name, stage, drawn, entry.get("alt", "")), strict=True)))
     table = pd.DataFrame(rows, columns=list(COLUMNS))

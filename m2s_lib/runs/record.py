@@ -14,11 +14,9 @@ from pathlib import Path
 
 from m2s_lib.errors import M2SError
 from m2s_lib.files import fingerprint, json_ready, read_json, write_json
+from m2s_lib.runs.outputs import RECORD, spoilt
 from m2s_lib.runs.project import find_stage, stage_names
 
-RECORD = "run.json"
-NOTEBOOKS = ("notebook.ipynb", "notebook.failed.ipynb", "notebook.html")
-NOT_OUTPUTS = {RECORD, *NOTEBOOKS, "kernel.log"}
 OF_ROWS = ("rows", "rows.parquet")  # of a run with rows, beside its stages
 UNCOUNTED = {"headline", "timing"}  # metrics that differ between equal runs; nobody may compute from them
 _PACKAGES = {
@@ -74,45 +72,72 @@ def is_stage(name: str, root: Path) -> bool:
 
 
 class Fingerprints:
-    """Fingerprints of inputs, remembered in the run directory while sizes and times of all their files stay
-    as they are.
+    """Fingerprints of inputs and checks of outputs, remembered in the run directory while sizes, times and
+    inodes of all their files stay as they are.
 
     Nine stages that read the same films would otherwise hash them nine times a run, and again at every
-    check. A copy has new times and is hashed once. What changed within the last two seconds is not
-    remembered: a second change could leave the same time.
+    check. A copy has new times and is hashed once. A file's own time can be set by anybody, the time of its
+    last change only by the clock. What changed within the last two seconds, or by its times will change, is
+    not remembered: a second change could leave the same time.
     """
 
     def __init__(self, run_dir: Path, root: Path):
         self.run_dir, self.root, self._file = run_dir, root, run_dir / ".fingerprints.json"
         self._known: dict = {}
         with contextlib.suppress(M2SError):
-            self._known = read_json(self._file)
+            known = read_json(self._file)
+            self._known = known if isinstance(known, dict) else {}
 
     def of(self, recorded: str) -> str:
         """Fingerprint of an input by its recorded path; '' when it is absent."""
         path = locate(recorded, self.run_dir, self.root)
         if path.name == RECORD and is_stage(path.parent.name, self.root):
             return _record_fingerprint(path)
-        state, newest = _state(path)
+        files = sorted(p for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
+        state, newest = _state(path, files)
         entry = self._known.get(recorded)
-        if entry and entry[0] == state:
-            return entry[1]
+        if isinstance(entry, list) and entry[:1] == [state]:
+            return entry[-1]
         value = fingerprint(path)
-        if value and newest < time.time() - 2:
-            self._known[recorded] = [state, value]
-            with contextlib.suppress(OSError, M2SError):  # a read-only run directory can still be checked
-                write_json(self._file, self._known)
+        if value:
+            self._remember(recorded, [state, value], newest)
         return value
 
+    def spoilt(self, stage: str, below: str = "") -> dict[str, str]:
+        """Outputs of a finished stage, or those at and below one path, that are not what it recorded.
 
-def _state(path: Path) -> tuple[str, float]:
-    """Digest of names, sizes and times below `path`, and the newest of the times."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] * path.is_file()
+        Returns path -> 'missing', 'of another size' or 'damaged', {} when all are whole.
+        """
+        folder, entries = self.run_dir / stage, read_record(self.run_dir, stage).get("outputs", [])
+        entries = [e for e in entries if not below or e["path"] == below or e["path"].startswith(f"{below}/")]
+        state, newest = _state(folder, [p for e in entries if (p := folder / e["path"]).is_file()])
+        key, state = f"whole: {stage}/{below}", [state, _digest(entries)]
+        if self._known.get(key) == state:
+            return {}
+        wrong = spoilt(folder, entries)
+        if not wrong:
+            self._remember(key, state, newest)
+        return wrong
+
+    def _remember(self, key: str, value: list, newest: float) -> None:
+        if newest < time.time() - 2:
+            self._known[key] = value
+            with contextlib.suppress(OSError, M2SError):  # a read-only run directory can still be checked
+                write_json(self._file, self._known)
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
+
+
+def _state(path: Path, files: list[Path]) -> tuple[str, float]:
+    """Digest of names, sizes, times and inodes of files below `path`, and the newest of the times."""
     digest, newest = hashlib.blake2b(str(path.is_dir()).encode(), digest_size=16), 0.0
     for p in files:
-        stat = p.stat()
-        digest.update(f"{p.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-        newest = max(newest, stat.st_mtime)
+        s = p.stat()
+        what = (p.relative_to(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+        digest.update("\0".join(map(str, what)).encode() + b"\0")
+        newest = max(newest, s.st_mtime, s.st_ctime)
     return digest.hexdigest(), newest
 
 
@@ -127,16 +152,6 @@ def _record_fingerprint(path: Path) -> str:
 
 
 # -- the stage's circumstances --
-
-
-def outputs(folder: Path) -> list[dict]:
-    """Files in a stage's folder that are its results: path and size."""
-    found = (p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".tmp"))
-    return [
-        {"path": p.relative_to(folder).as_posix(), "size": p.stat().st_size}
-        for p in sorted(found)
-        if p.relative_to(folder).as_posix() not in NOT_OUTPUTS
-    ]
 
 
 def source_state(notebook: Path) -> dict:
@@ -242,11 +257,9 @@ def why_stale(run_dir: Path, stage: str, values: dict, root: Path) -> str:
         return "; ".join(
             f"{n} changed from {before.get(n, 'none')!r} to {now.get(n, 'none')!r}" for n in changed
         )
-    for entry in record.get("outputs", []):
-        path = run_dir / stage / entry["path"]
-        if not path.is_file() or path.stat().st_size != entry["size"]:
-            return f"output {entry['path']} is {'of another size' if path.is_file() else 'missing'}"
     known = Fingerprints(run_dir, root)
+    for path, how in known.spoilt(stage).items():
+        return f"output {path} is {how}"
     for entry in record.get("inputs", []):
         if known.of(entry["path"]) != entry["fingerprint"]:
             return f"input {entry['path']} changed"

@@ -18,6 +18,7 @@ from m2s_lib import files
 from m2s_lib.errors import M2SError
 from m2s_lib.runs import record
 from m2s_lib.runs.locks import FolderLock
+from m2s_lib.runs.outputs import NOT_OUTPUTS, NOTEBOOKS, outputs
 from m2s_lib.runs.parameters import RUN_DIR, Parameter, listed, read_notebook_parameters
 from m2s_lib.runs.project import root_or_default, run_folder, stage_names, unknown_stage
 
@@ -43,8 +44,8 @@ def open_stage(
     globals())`.
 
     Takes the values of the notebook's own parameters from `namespace`, validates them (by hand as in the
-    pipeline), locks the run directory, makes the stage's folder, clears what a killed run left, and records
-    the start.
+    pipeline), locks the run directory, makes the stage's folder, clears what a killed run left and what is
+    damaged, and records the start.
 
     Args:
         name: the notebook's name without .ipynb.
@@ -117,7 +118,9 @@ class Stage:
     def _begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         files.remove_temporaries(self.folder)
-        for stale in (*(self.folder / n for n in record.NOTEBOOKS), *(self.folder / "figures").glob("*.*")):
+        spoilt = self._fingerprints.spoilt(self.name)  # what is there would count as done
+        old = (*(self.folder / n for n in (*spoilt, *NOTEBOOKS)), *(self.folder / "figures").glob("*.*"))
+        for stale in old:
             stale.unlink(missing_ok=True)
         start = {
             "stage": self.name,
@@ -135,8 +138,7 @@ class Stage:
         """Path of an input, recorded with its fingerprint: `02_movie_similarity/film_pairs.parquet` in the
         run directory, an absolute path, or one seen from the project's root. Files and folders.
 
-        Raises M2SError when it is missing, its stage has not finished, or it belongs to this or a later
-        stage.
+        Raises M2SError when it is missing or damaged, its stage has not finished, or it is of no earlier one.
         """
         place = record.locate(str(Path(path).expanduser()), self.run_dir, self.root)
         name = record.portable(place, self.run_dir, self.root)
@@ -156,6 +158,9 @@ class Stage:
                 raise M2SError(
                     f"{self.name} needs {name}, which stage {first} writes, but {place} is missing: {how}"
                 )
+            if spoilt := self._fingerprints.spoilt(first, name.removeprefix(f"{first}/")):
+                path, state = next(iter(spoilt.items()))
+                raise M2SError(f"{self.name} needs {name}, but {first}/{path} is {state} since: {how}")
         if not place.exists():
             raise M2SError(
                 f"{self.name} needs {place}, which does not exist; relative paths are seen from {self.root}"
@@ -196,7 +201,7 @@ class Stage:
         place = Path(os.path.normpath(self.folder / name))
         if place == self.folder or not place.is_relative_to(self.folder):
             raise M2SError(f"{self.name} writes only into its own folder {self.folder}, not to {str(name)!r}")
-        if place.relative_to(self.folder).as_posix() in record.NOT_OUTPUTS:
+        if place.relative_to(self.folder).as_posix() in NOT_OUTPUTS:
             raise M2SError(f"{place.name} is kept for the record of {self.name}; choose another name")
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
@@ -243,7 +248,7 @@ class Stage:
             "seconds": round(max(time.time() - self._begun, 0.0), 3),
             "parameters": self._values,
             "inputs": [{"path": p, "fingerprint": f} for p, f in sorted(self._inputs.items())],
-            "outputs": record.outputs(self.folder),
+            "outputs": outputs(self.folder),
             "versions": record.versions(),
             "git": record.git_state(self.root),
             "source": record.source_state(self.root / "notebooks" / f"{self.name}.ipynb"),

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -88,10 +90,16 @@ def test_a_file_with_other_classes_is_a_row_with_the_reason(tmp_path):
 def test_clip_in_openais_layout(tmp_path, archive, monkeypatch):
     monkeypatch.setitem(comparators_module._CLIP, "depth", 2)  # the published one has 12 blocks, all alike
     state = openai_clip()
-    if archive:  # OpenAI's own files are TorchScript
+    if archive:  # OpenAI's own files are TorchScript, which may run code: the user converts them
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             torch.jit.script(Holder(state)).save(str(tmp_path / "ViT-B-16.pt"))
+        refused = comparator("CLIP ViT-B/16", tmp_path)
+        assert isinstance(refused, Missing)
+        assert "ViT-B-16.pt cannot be read as plain weights: it is a TorchScript archive" in refused.reason
+        code = refused.reason.split('"')[1]
+        command = [sys.executable, "-c", code, tmp_path / "ViT-B-16.pt", tmp_path / "ViT-B-16.safetensors"]
+        subprocess.run(command, check=True, capture_output=True)
     else:
         torch.save(state, tmp_path / "ViT-B-16.pt")
     encoder = comparator("CLIP ViT-B/16", tmp_path)

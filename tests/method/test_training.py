@@ -1,5 +1,6 @@
 import copy
 import math
+import shutil
 import warnings
 
 import numpy as np
@@ -13,6 +14,7 @@ from m2s_lib.method.moco import KeyQueue
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig, ScenePairs
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig, ShotPairs
 from m2s_lib.method.training import ContrastiveConfig, learning_rate, train_contrastive
+from m2s_lib.method.training_run import damaged_file
 from tests.method.fake_films import LearnableStore
 
 SMALL = ContrastiveConfig(
@@ -192,9 +194,44 @@ def test_an_unfinished_run_of_another_configuration_is_protected(tmp_path):
         scene_encoder(), scene_pairs(), config(lr=2e-3), checkpoint=tmp_path, resume=False
     )
     assert len(log) == 12
-    (tmp_path / "optimizer-12.pt").write_bytes(b"torn")
-    with pytest.raises(M2SError, match=r"checkpoint in .* \(step 12\) cannot be read"):
-        train_contrastive(scene_encoder(), scene_pairs(), config(lr=2e-3), checkpoint=tmp_path)
+
+
+def _flip(path, at: float) -> None:
+    """One bit of a file, `at` of the way through it."""
+    data = bytearray(path.read_bytes())
+    data[int(at * len(data))] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "part", ["weights-6.safetensors", "optimizer-6.pt", "log-6.parquet", "checkpoint.json"]
+)
+def test_a_damaged_checkpoint_is_named_and_training_starts_anew(tmp_path, part, caplog):
+    cfg = config(checkpoint_every_s=0)
+    expected = train_contrastive(scene_encoder(), scene_pairs(), cfg)
+    with pytest.raises(Stops):
+        train_contrastive(scene_encoder(), Interrupted(scene_pairs(), 6), cfg, checkpoint=tmp_path / "a")
+    for number, damage in enumerate(
+        (lambda p: _flip(p, 0.6), lambda p: p.write_bytes(p.read_bytes()[:-9]), lambda p: p.write_bytes(b""))
+    ):
+        folder = shutil.copytree(tmp_path / "a", tmp_path / str(number))
+        damage(folder / part)
+        caplog.clear()
+        log = train_contrastive(scene_encoder(), scene_pairs(), cfg, checkpoint=folder)
+        assert f"{folder / part} is damaged or missing: training starts anew" in caplog.text
+        assert log["loss"].tolist() == expected["loss"].tolist()
+
+
+@pytest.mark.fault
+def test_every_bit_of_a_checkpoints_record_counts(tmp_path):
+    train_contrastive(scene_encoder(), scene_pairs(), SMALL, checkpoint=tmp_path)
+    assert damaged_file(tmp_path) == ""
+    record = (tmp_path / "checkpoint.json").read_bytes()
+    for at in range(0, len(record), 3):
+        (tmp_path / "checkpoint.json").write_bytes(record[:at] + bytes([record[at] ^ 2]) + record[at + 1 :])
+        if record[at : at + 1].strip():  # white space means nothing
+            assert damaged_file(tmp_path), at
 
 
 @pytest.mark.fault

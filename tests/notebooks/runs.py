@@ -1,5 +1,6 @@
 """Runs of the real notebooks on next to nothing, for the tests of what goes wrong."""
 
+import contextlib
 import io
 import os
 import signal
@@ -7,12 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import yaml
 from safetensors.torch import load_file
 
 from m2s_lib.files import read_json
+from m2s_lib.runs import kernel
 from m2s_lib.runs.pipeline import run_profile
 from m2s_lib.runs.record import RECORD
 from tests.conftest import ROOT
@@ -36,14 +39,45 @@ TINY = {
 }  # fmt: skip
 
 
-def write_profile(path: Path, **changes: dict) -> Path:
-    """A profile like TINY, with changes by notebook: `_01={"films_dir": ...}`."""
-    parameters = {number: {**values, **changes.get(f"_{number}", {})} for number, values in TINY.items()}
+def write_profile(path: Path, base: dict = TINY, **changes: dict) -> Path:
+    """A profile like `base`, with changes by notebook: `_01={"films_dir": ...}`."""
+    parameters = {number: {**values, **changes.get(f"_{number}", {})} for number, values in base.items()}
     path.write_text(
         yaml.safe_dump({"description": "a test", "parameters": parameters}, allow_unicode=True),
         encoding="utf-8",
     )
     return path
+
+
+SMALL = {  # for all nine; less does not reach every part of 05 to 07
+    "01": {**TINY["01"], "world_films": 6, "world_benchmark_films": 3, "world_shots": 22},
+    "02": TINY["02"],
+    "03": TINY["03"],
+    "04": {**TINY["04"], "scene_epochs": 4, "compared": ["colour"]},
+    "05": {"lvu_epochs": 1, "end_to_end_epochs": 1, "shown_tasks": ["genre"], "shown_clips": 1},
+    "06": {"boundary_epochs": 1, "place_epochs": 1, "place_min_count": 1, "shown_boundaries": 1},
+    "07": {"mcd_epochs": 1, "mcd_end_to_end_epochs": 1, "mcd_recalls": [0.8], "shown_per_class": 1},
+    "08": TINY["08"],
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def no_kernels():
+    """Notebooks run in this process: what a kernel takes to start is most of what a small stage takes."""
+    with mock.patch("m2s_lib.runs.kernel.execute", _execute_here):
+        yield
+
+
+def _execute_here(node, folder: Path, cwd: Path, env: dict, stream=None) -> None:
+    names = {"__name__": "__main__", "display": lambda *_: None}
+    with mock.patch.dict(os.environ, env), contextlib.chdir(cwd), contextlib.redirect_stdout(stream):
+        for number, cell in enumerate(c for c in node.cells if c.cell_type == "code"):
+            try:
+                exec(compile(cell.source, f"cell {number}", "exec"), names)
+            except Exception as error:
+                kernel.write_notebook(node, folder / "notebook.failed.ipynb")
+                raise kernel.NotebookFailed(f"cell {number}: {type(error).__name__}: {error}") from error
+    kernel.write_notebook(node, folder / "notebook.ipynb")
 
 
 def run(profile: Path, run_dir: Path, *only: str) -> str:
@@ -109,6 +143,15 @@ def times(folder: Path) -> dict[str, int]:
 def temporaries(folder: Path) -> list[Path]:
     """What killed processes left."""
     return [p for p in folder.rglob("*.tmp")]
+
+
+def flip(path: Path, at: float = 0.5) -> Path:
+    """Change one bit, `at` of the way through a file, and nothing of its size and time; returns the path."""
+    data, stat = bytearray(path.read_bytes()), path.stat()
+    data[int(at * (len(data) - 1))] ^= 8
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    return path
 
 
 def write_features(folder: Path, films: int = 5, shots: int = 26, d: int = 512) -> Path:

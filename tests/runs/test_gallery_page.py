@@ -1,11 +1,14 @@
 """The page for others: what it shows of notebook 08, and what it says where there is nothing to show."""
 
 import ast
+import sys
+import types
 
 import nbformat
 import pytest
 
 from m2s_lib.errors import M2SError
+from m2s_lib.runs import gallery_page
 from m2s_lib.runs.gallery_page import PAGE, STAGE, check_run, main, page_notebook
 from tests.conftest import ROOT
 
@@ -53,3 +56,33 @@ def test_a_run_without_gallery_says_what_to_do(tmp_path, run, message):
 def test_the_command_ends_with_the_message(capsys, tmp_path):
     assert main([str(tmp_path / "nothing")]) == 2
     assert "gallery: there is no gallery in" in capsys.readouterr().err
+
+
+def test_the_page_is_served_to_this_machine_only_with_a_token(monkeypatch):
+    """The configuration that Voilà gets; tests/browser starts it for real where there is a browser."""
+    started = []
+
+    class Voila:
+        @staticmethod
+        def launch_instance(arguments, config):
+            started.append((arguments, config))
+
+    monkeypatch.setitem(sys.modules, "voila", types.ModuleType("voila"))
+    monkeypatch.setitem(sys.modules, "voila.app", types.SimpleNamespace(Voila=Voila))
+    monkeypatch.setattr(gallery_page, "check_run", lambda run_dir, root: None)
+    monkeypatch.setenv("JUPYTER_PATH", "")
+    gallery_page.serve("runs/demo", ["--port=8900"])
+    ((arguments, config),) = started
+    assert arguments[1:] == ["--port=8900"]
+    assert (config.Voila.ip, config.Voila.auto_token) == ("127.0.0.1", True)
+    assert config.VoilaConfiguration.file_allowlist == ["$^"]
+    assert not [a for a in arguments if "token" in a or "ip=" in a]
+
+
+def test_the_lab_listens_to_this_machine_only_and_keeps_its_token():
+    make = (ROOT / "Makefile").read_text()
+    lab = next(line for line in make.splitlines() if "jupyter lab" in line)
+    assert "--ip=127.0.0.1" in lab
+    for words in ("token", "password", "0.0.0.0", "allow_origin", "disable_check_xsrf"):
+        assert words not in lab
+    assert "gallery_page $(RUN)\n" in make  # no options that would open it

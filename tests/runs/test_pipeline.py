@@ -46,12 +46,27 @@ def test_a_changed_parameter_runs_what_depends_on_it(ran):
     assert run(ran)[0] == ["01_numbers", "02_sums"]
 
 
-def test_a_deleted_output_and_a_changed_input_run_again(ran, toy):
+def test_a_deleted_output_and_a_damaged_one_are_written_again(ran, toy):
     run(ran)
-    (toy / "runs/toy/02_sums/out.txt").unlink()
-    assert run(ran)[0] == ["02_sums"]
+    output = toy / "runs/toy/02_sums/out.txt"
+    before = output.read_text()
+    output.unlink()
+    names, said = run(ran)
+    assert names == ["02_sums"]
+    assert "(output out.txt is missing)" in said
+    output.write_text("3;")  # the same size
+    names, said = run(ran)
+    assert names == ["02_sums"]  # with the same result, so 03 stands
+    assert "(output out.txt is damaged)" in said
+    assert output.read_text() == before
+
+
+def test_nothing_is_computed_from_a_damaged_output(ran, toy):
+    run(ran)
     (toy / "runs/toy/02_sums/out.txt").write_text("3;")
-    assert run(ran)[0] == ["03_table"]
+    message = "03_table needs 02_sums/out.txt, but 02_sums/out.txt is damaged since: run it first .*--from 02"
+    with pytest.raises(M2SError, match=message):
+        run(ran, only=["03"])
 
 
 def test_only_from_and_fresh(ran, toy):

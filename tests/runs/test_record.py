@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_changed_inputs_and_outputs(done):
     content = bytearray(table.read_bytes())
     content[len(content) // 2] ^= 1  # same size, same name
     table.write_bytes(content)
-    assert why_stale(run, "01_numbers", NUMBERS, done) == ""
+    assert why_stale(run, "01_numbers", NUMBERS, done) == "output numbers.parquet is damaged"
     assert why_stale(run, "02_sums", {"power": 2}, done) == "input 01_numbers/numbers.parquet changed"
     table.unlink()
     assert why_stale(run, "01_numbers", NUMBERS, done) == "output numbers.parquet is missing"
@@ -78,14 +79,19 @@ def test_newer_code_is_named(done):
     assert code_changed(record, {"notebook": "", "library": ""}) == "the notebook and m2s_lib"
 
 
+def later(monkeypatch, seconds: float = 100.0) -> None:
+    """Set the clock that decides what is remembered; the file system keeps its own."""
+    now = time.time() + seconds
+    monkeypatch.setattr("m2s_lib.runs.record.time", SimpleNamespace(time=lambda: now))
+
+
 def test_remembered_fingerprints_equal_fresh_ones(toy, monkeypatch):
     films, run = toy / "films", toy / "runs"
     films.mkdir()
     run.mkdir()
-    old = time.time() - 100
     for i in range(3):
         (films / f"{i}.mp4").write_text(str(i))
-        os.utime(films / f"{i}.mp4", (old, old))
+    later(monkeypatch)
     first = Fingerprints(run, toy).of("films")
     assert first == fingerprint(films)
     with monkeypatch.context() as patch:
@@ -103,3 +109,74 @@ def test_what_has_just_been_written_is_hashed_each_time(toy):
     known = Fingerprints(toy, toy)
     known.of("a.txt")
     assert not (toy / ".fingerprints.json").exists()
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("shift_s", [-1e6, 0.0, 1e6])
+def test_a_change_is_seen_whatever_the_files_time_says(toy, monkeypatch, shift_s):
+    path = toy / "film.mp4"
+    path.write_text("one")
+    then = time.time() + shift_s
+    os.utime(path, (then, then))
+    later(monkeypatch)
+    assert Fingerprints(toy, toy).of("film.mp4") == fingerprint(path)
+    path.write_text("two")  # as many bytes, and a program like rsync or tar sets the time back
+    os.utime(path, (then, then))
+    assert Fingerprints(toy, toy).of("film.mp4") == fingerprint(path)
+
+
+@pytest.mark.fault
+def test_when_the_clock_jumps_nothing_fresh_becomes_stale_and_nothing_stale_fresh(done, monkeypatch):
+    run = done / "runs" / "toy"
+    sums = run / "02_sums" / "sums.json"
+    for seconds in (1e7, -1e7, 1e7, 0.0):
+        later(monkeypatch, seconds)
+        assert why_stale(run, "01_numbers", NUMBERS, done) == ""
+        assert why_stale(run, "02_sums", {"power": 2}, done) == ""
+        whole = sums.read_bytes()
+        sums.write_bytes(whole.replace(b"14", b"41"))
+        for then in (1.0, time.time() + 1e6):
+            os.utime(sums, (then, then))
+            assert why_stale(run, "02_sums", {"power": 2}, done) == "output sums.json is damaged"
+        sums.write_bytes(whole)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '{"films": 3}', '{"films": []}', '{"films": [null, 1]}']
+)
+def test_damaged_memory_of_fingerprints_is_no_memory(toy, text):
+    (toy / "films").mkdir()
+    (toy / "films" / "a.mp4").write_text("a")
+    (toy / ".fingerprints.json").write_text(text)
+    assert Fingerprints(toy, toy).of("films") == fingerprint(toy / "films")
+
+
+def test_what_is_whole_is_summed_once(done, monkeypatch):
+    run = done / "runs" / "toy"
+    later(monkeypatch)
+    assert Fingerprints(run, done).spoilt("01_numbers") == {}
+    monkeypatch.setattr("m2s_lib.runs.outputs.checksum", lambda path: pytest.fail("summed again"))
+    assert Fingerprints(run, done).spoilt("01_numbers") == {}
+
+
+@pytest.mark.fault
+def test_outputs_that_changed_are_named(done):
+    run = done / "runs" / "toy"
+    parts = run / "01_numbers" / "parts"
+    (parts / "0.json").write_bytes((parts / "0.json").read_bytes().replace(b"0", b"7"))
+    (parts / "1.json").unlink()
+    (parts / "2.json").write_text("")
+    wrong = {"parts/0.json": "damaged", "parts/1.json": "missing", "parts/2.json": "of another size"}
+    known = Fingerprints(run, done)
+    assert known.spoilt("01_numbers") == known.spoilt("01_numbers", "parts") == wrong
+    assert known.spoilt("01_numbers", "parts/0.json") == {"parts/0.json": "damaged"}
+    assert known.spoilt("01_numbers", "numbers.parquet") == known.spoilt("02_sums") == {}
+
+
+def test_records_of_earlier_versions_have_no_checksums(done):
+    path = done / "runs" / "toy" / "02_sums" / "run.json"
+    record = read_json(path)
+    record["outputs"] = [{"path": e["path"], "size": e["size"]} for e in record["outputs"]]
+    write_json(path, record)
+    assert why_stale(done / "runs" / "toy", "02_sums", {"power": 2}, done) == ""

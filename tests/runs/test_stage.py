@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 
 import matplotlib.figure
 import nbformat
@@ -86,7 +87,7 @@ def test_inputs_are_recorded_relative_and_outputs_listed(toy, tmp_path):
     names = ["01_numbers/numbers.parquet", "films", "films/a.mp4", str(tmp_path / "far.csv")]
     assert sorted(i["path"] for i in record["inputs"]) == sorted(names)
     assert all(len(i["fingerprint"]) == 32 for i in record["inputs"])
-    assert record["outputs"] == [{"path": "deep/er/x.txt", "size": 4}]
+    assert record["outputs"] == [{"path": "deep/er/x.txt", "size": 4, "crc32": zlib.crc32(b"four")}]
     assert record["metrics"] == {"a": 0.5, "b": None, "c": [0, 1]}
     assert why_stale(stage.run_dir, "02_sums", {"power": 2}, toy) == ""
 
