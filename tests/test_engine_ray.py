@@ -177,7 +177,7 @@ def test_mining_gives_the_same_pairs(ray_engine, tmp_path, monkeypatch, one_thre
 
 
 @pytest.mark.fault
-def test_a_killed_miner_costs_its_shard_and_engines_go_on_with_each_others(ray_engine, tmp_path, monkeypatch):
+def test_a_killed_miner_costs_its_shard_and_engines_share_them(ray_engine, tmp_path, monkeypatch, one_thread):
     expected, shards = mined(tmp_path, "local"), []
     real = LocalEngine.prepared
 
