@@ -10,6 +10,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -221,7 +222,7 @@ def _init(ray, address: str) -> None:
         return
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(package.parent), path)))
-    try:  # its workers inherit the path and import this m2s_lib
+    try:  # workers inherit the path and import this m2s_lib
         _start(ray, num_cpus=cores(), include_dashboard=False, object_store_memory=_OBJECT_STORE, **quiet)
     finally:
         os.environ.pop("PYTHONPATH") if path is None else os.environ.update(PYTHONPATH=path)
@@ -249,8 +250,11 @@ def _join(ray, address: str, **options) -> None:
             "machine of the cluster, with 'auto' or host:port"
         )
     try:
+        host, _, port = address.rpartition(":")
+        if host:  # Ray itself would try for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         ray.init(address, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         last = str(error).strip().splitlines()[-1]
         raise M2SError(
             f"there is no Ray cluster at ray_address {address!r} ({last}): start one with "
