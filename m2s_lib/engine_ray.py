@@ -9,6 +9,9 @@ import contextlib
 import logging
 import os
 import pickle
+import signal
+import socket
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -110,8 +113,9 @@ class RayEngine:
 
     def close(self) -> None:
         """Leave the cluster; Ray that was started for this engine ends."""
-        _opened.clear()
-        self._ray.shutdown()
+        if _opened:
+            _opened.clear()
+            self._ray.shutdown()
 
     # -- how it is done --
 
@@ -198,18 +202,30 @@ def _connect(address: str):
             return ray
         ray.shutdown()  # a notebook cell that was run again with another address
     _opened[:] = [address]
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        _init(ray, address)
+    except BaseException:
+        _opened.clear()
+        raise
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray sets its own
+    return ray
+
+
+def _init(ray, address: str) -> None:
     quiet = dict(logging_level=logging.ERROR, log_to_driver=False)
     package = Path(__file__).resolve().parent
     if address:
         _join(ray, address, runtime_env={"py_modules": [str(package)]}, **quiet)
-        return ray
+        return
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(package.parent), path)))
-    try:  # its workers inherit the path and import this m2s_lib
+    try:  # workers inherit the path and import this m2s_lib
         _start(ray, num_cpus=cores(), include_dashboard=False, object_store_memory=_OBJECT_STORE, **quiet)
     finally:
         os.environ.pop("PYTHONPATH") if path is None else os.environ.update(PYTHONPATH=path)
-    return ray
 
 
 def _start(ray, tries: int = 2, **options) -> None:
@@ -234,8 +250,11 @@ def _join(ray, address: str, **options) -> None:
             "machine of the cluster, with 'auto' or host:port"
         )
     try:
+        host, _, port = address.rpartition(":")
+        if host:  # Ray itself would try for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         ray.init(address, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         last = str(error).strip().splitlines()[-1]
         raise M2SError(
             f"there is no Ray cluster at ray_address {address!r} ({last}): start one with "

@@ -1,5 +1,6 @@
 """Engines without Ray: what they are called, what this machine does, what is said when Ray is missing."""
 
+import socket
 import subprocess
 import sys
 
@@ -20,6 +21,20 @@ def test_engines_by_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(M2SError, match=r"engine 'ray' needs Ray .*pip install -e '\.\[ray\]'"):
         open_engine("ray")
+
+
+@pytest.mark.ray
+def test_there_is_no_cluster_at_an_address():
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # nobody's, once it is closed
+    for address, message in {
+        f"127.0.0.1:{port}": rf"no Ray cluster at ray_address '127.0.0.1:{port}' .*refused.*: start one with",
+        "ray://head:10001": "is a client address, which Ray Data does not serve: .* with 'auto' or host:port",
+        "head": "no Ray cluster at ray_address 'head'",
+    }.items():
+        with pytest.raises(M2SError, match=message):
+            open_engine("ray", address)
 
 
 def test_this_machine_does_both_kinds_of_work(tmp_path):

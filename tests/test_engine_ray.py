@@ -1,7 +1,13 @@
 """The same work on Ray: equal files, films and pairs; lost workers cost nothing but time."""
 
 import contextlib
+import io
+import json
 import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,14 +26,26 @@ from m2s_lib.method.movie_encoder import MovieEncoder
 from m2s_lib.method.scene_mining import mine_pairs, mine_to
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
 from m2s_lib.method.shot_features import encode_films
+from m2s_lib.runs.parameters import load_profile
+from m2s_lib.runs.pipeline import StageFailed
+from m2s_lib.runs.rows import run_rows
 from tests.engine_work import KillsItsself, KillsItsWorker, makes_reader, writes
 from tests.films.ingest_tasks import fated
 from tests.films.videos import render
 from tests.films.worlds import digests
 from tests.method.mining_films import corpus, every_pair
+from tests.runs.toy import write_project
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SMALL = ScanConfig(frame_size=32)
+ROWS = """
+description: rows
+stages: ["01"]
+rows:
+  slow: {"01": {count: 2, sleep_s: 1.5}}
+  shares: {"01": {count: 2, sleep_s: 1.5}}
+  bad: {"01": {fail: true}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +177,7 @@ def test_mining_gives_the_same_pairs(ray_engine, tmp_path, monkeypatch, one_thre
 
 
 @pytest.mark.fault
-def test_a_killed_miner_costs_its_shard_and_engines_go_on_with_each_others(ray_engine, tmp_path, monkeypatch):
+def test_a_killed_miner_costs_its_shard_and_engines_share_them(ray_engine, tmp_path, monkeypatch, one_thread):
     expected, shards = mined(tmp_path, "local"), []
     real = LocalEngine.prepared
 
@@ -205,6 +223,39 @@ def test_real_films_give_the_same_stores(ray_engine, shared_data, tmp_path):
     ]
     pd.testing.assert_frame_equal(*found)
     assert digests(tmp_path / "local") == digests(tmp_path / "ray")
+
+
+@pytest.mark.fault
+def test_rows_are_tasks_and_a_lost_one_goes_on(ray_engine, tmp_path, monkeypatch):
+    """Real notebooks of the toy project; the Ray worker of a row is killed while its notebook runs."""
+    root = write_project(tmp_path / "project")
+    monkeypatch.setenv("M2S_ROOT", str(root))
+    (root / "rows.yaml").write_text(ROWS)
+    profile, said = load_profile(root / "rows.yaml"), io.StringIO()
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(run_rows, profile, root=root, jobs=2, engine=ray_engine, stream=said)
+        slow = root / "runs/rows/rows/slow"
+        kill_parent_of_holder(slow / ".lock", seen=slow / "01_numbers/parts/0.json")
+        with pytest.raises(StageFailed, match="1 of 3 rows failed, the others are done"):
+            run.result(200)
+    table = pd.read_parquet(root / "runs/rows/rows.parquet").set_index(["row", "stage"])
+    assert table["status"].to_dict() == {
+        ("slow", "01_numbers"): "done", ("shares", "01_numbers"): "done", ("bad", "01_numbers"): "failed",
+    }  # fmt: skip
+    assert "a <b>bad</b> day" in table.loc[("bad", "01_numbers"), "reason"]
+    assert table.loc[("shares", "01_numbers"), "shared_with"] == "slow"
+    assert "3 rows into" in said.getvalue()
+    assert not list((root / "runs/rows").glob(".*.tmp"))
+
+
+def kill_parent_of_holder(lock, seen) -> None:
+    """SIGKILL to the Ray worker whose child holds a lock, once `seen` is there."""
+    until = time.monotonic() + 120
+    while not seen.exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    pid = json.loads(lock.read_text())["pid"]
+    os.kill(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
 
 
 def test_errors_come_back_as_they_are(ray_engine, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from m2s_lib.errors import M2SError
 from m2s_lib.runs.parameters import RUN_DIR, Parameter, Profile, listed, load_profile, read_parameters
-from m2s_lib.runs.project import find_stage, is_url, root_or_default, run_folder, shown_url, unknown_stage
+from m2s_lib.runs.project import find_stage, root_or_default, run_folder, unknown_stage
 from m2s_lib.runs.values import fit_yaml, parse_text
 
 Known = dict[str, dict[str, Parameter]]
@@ -91,8 +91,6 @@ def plan_run(
         raise M2SError(
             listed(f"nothing was run, {len(problems)} problem(s) with profile {profile.name}", problems)
         )
-    if is_url(url := run_dir or profile.run_dir):
-        raise M2SError(f"run_dir is the URL {shown_url(url)}: only `m2s run` mirrors URLs, give a folder")
     folder = (
         run_folder(run_dir, Path.cwd())
         if run_dir

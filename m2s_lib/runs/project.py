@@ -77,7 +77,11 @@ def unknown_stage(text: object, names: Iterable[str], where: str = "") -> str:
 
 
 def run_folder(text: str | os.PathLike, base: Path) -> Path:
-    """An absolute run directory: `text` as it is when absolute, else seen from `base`."""
+    """An absolute run directory: `text` as it is when absolute, else seen from `base`; M2SError for a URL."""
+    if is_url(text):
+        raise M2SError(
+            f"run_dir is the URL {shown_url(str(text))}: only `m2s run` mirrors URLs, give a folder"
+        )
     return Path(os.path.normpath(base / Path(text).expanduser()))
 
 
