@@ -11,6 +11,7 @@ VP8, VP9 and HEVC decode flipped bits to pictures, and no reader here can know.
 
 import bisect
 import contextlib
+import functools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,11 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from m2s_lib.errors import M2SError
+from m2s_lib.films.cut_screening import THUMB, LazyPicture
 from m2s_lib.films.video_files import missing_bytes
 
 # A text file with a video's name can be a playlist that makes FFmpeg open other files: only containers.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,asf,ogg"
 _BROADCAST = ("mpegts", "mpeg")  # recordings begin anywhere, so frames before the first key frame are broken
+_LARGE = 4  # pixels decoded for each one asked for, from which on single pixels are looked at before scaling
 _DAMAGE_LASTS = (
     250  # frames; after a broken frame the next key frame heals, and encoders put one at least this often
 )
@@ -72,6 +75,7 @@ class AvFrames:
         self._pts: list[int | None] = []  # of each frame, in display order
         self._keys: list[int] = []  # pts at which decoding can start
         self._used = False
+        self._frame_bytes: int | None = None
         self._open()
         context, shape = self._stream.codec_context, self._stream.sample_aspect_ratio
         rate = self._stream.average_rate or self._stream.guessed_rate or self._stream.base_rate
@@ -98,13 +102,18 @@ class AvFrames:
             self.close()
             raise M2SError(f"{self.path.name} has no video stream (its streams: {kinds})")
         stream.thread_type = "NONE"  # one process per film: more threads would only share its core
-        self._stream, self._scaler = stream, VideoReformatter()
+        self._stream, self._scaler, self._sampler = stream, VideoReformatter(), VideoReformatter()
 
     def close(self) -> None:
         self._container.close()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Every frame in display order, uint8 [h, w, c] RGB. M2SError where the file ends or breaks early."""
+        for picture in self.pictures():
+            yield picture.small()
+
+    def pictures(self) -> Iterator[LazyPicture]:
+        """Every frame in display order, not yet scaled."""
         self._start_again()
         self._pts, self._keys = [], []
         last = 0
@@ -113,7 +122,7 @@ class AvFrames:
             if frame.key_frame and frame.pts is not None:
                 self._keys.append(frame.pts)
             last = frame.duration
-            yield self._picture(frame)
+            yield self._lazily(frame)
         if not self.decoded:
             raise M2SError(
                 f"{self.path.name}: no frame could be decoded ({self.damaged} packets were refused)"
@@ -259,9 +268,22 @@ class AvFrames:
                 if frame.pts is not None and frame.pts >= last:
                     return
 
+    def _lazily(self, frame) -> LazyPicture:
+        """The frame as it was decoded, and some of its pixels where scaling takes long."""
+        if frame.width * frame.height < _LARGE * self.size**2:
+            return LazyPicture(functools.partial(self._picture, frame), None, self._bytes(frame))
+        pixels = self._sampler.reformat(frame, THUMB, THUMB, "rgb24", interpolation="POINT", **_one_thread())
+        thumb = np.ascontiguousarray(pixels.to_ndarray())
+        return LazyPicture(functools.partial(self._picture, frame), thumb, self._bytes(frame))
+
+    def _bytes(self, frame) -> int:
+        if self._frame_bytes is None:
+            self._frame_bytes = sum(plane.buffer_size for plane in frame.planes)
+        return self._frame_bytes
+
     def _picture(self, frame) -> np.ndarray:
         """RGB uint8 [h, w, c], contiguous."""
-        small = self._scaler.reformat(frame, self.size, self.size, "rgb24")
+        small = self._scaler.reformat(frame, self.size, self.size, "rgb24", **_one_thread())
         return np.ascontiguousarray(small.to_ndarray())
 
     def _start_again(self) -> None:
@@ -270,6 +292,14 @@ class AvFrames:
             self.close()
             self._open()
         self._used = True
+
+
+@functools.cache
+def _one_thread() -> dict[str, int]:
+    """Newer PyAV scales with a thread for each core unless told otherwise."""
+    from av.video.reformatter import VideoReformatter
+
+    return {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
 
 
 def first_line(error: BaseException) -> str:

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
-from m2s_lib.films.decoding import ScanConfig, _KeyframeKeeper, keyframe_positions, scan_film
+from m2s_lib.films.cut_screening import LazyPicture
+from m2s_lib.films.decoding import ScanConfig, keyframe_positions, scan_film
+from m2s_lib.films.keyframe_keeper import KeyframeKeeper
 from m2s_lib.films.video_frames import open_frames
 from tests.films.videos import damage, number_of, picture, render, render_audio
 
@@ -202,9 +204,10 @@ def test_frames_come_in_order_and_can_be_read_again(film):
 
 
 def test_the_open_shot_never_holds_more_than_the_buffer():
-    keeper, held = _KeyframeKeeper(k=3, limit=10 * 48), []
+    keeper, held = KeyframeKeeper(k=3, limit=10 * 48), []
     for i in range(1000):
-        keeper.add(i, np.full((4, 4, 3), i % 256, dtype=np.uint8))
+        frame = np.full((4, 4, 3), i % 256, dtype=np.uint8)
+        keeper.add(i, LazyPicture(lambda frame=frame: frame, None, frame.nbytes))
         held.append(len(keeper._open))
         if i == 500:
             keeper.close_shot(495)
