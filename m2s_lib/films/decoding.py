@@ -1,7 +1,7 @@
 """One pass over a film: shots, their times and their keyframes (paper §4.1, supp. 1.1).
 
 Every frame is decoded once, shown to the shot detector, and kept for as long as the shot that it may become a
-keyframe of is open. It is scaled to the size that the encoders see only where it is a keyframe, or where there
+keyframe of is open. It is scaled to the size that the encoders see only where it is a keyframe or where there
 may be a cut. Memory does not grow with the film's length (`buffer_mb`), but for the keyframes themselves.
 """
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m2s_lib.films import video_frames
+from m2s_lib.films import frame_scaler
 from m2s_lib.films.cut_screening import LazyPicture
 from m2s_lib.films.decoding import ScanConfig, scan_film
 from m2s_lib.films.keyframe_keeper import KeyframeKeeper, keyframe_positions
 from m2s_lib.films.shot_boundaries import ShotDetector
-from m2s_lib.films.video_frames import AvFrames, open_frames
+from m2s_lib.films.video_frames import open_frames
 
 FILMS = ["big_buck_bunny_2008", "nasa_jwst_promo", "sintel_trailer_2010", "steamboat_willie_1928_excerpt"]
 
@@ -62,9 +62,11 @@ def test_cuts_and_keyframes_of_real_films_are_those_of_every_frame(shared_data, 
     video = open_frames(path, 128)
     frames, fps = list(video), video.fps
     video.close()
-    scaled, scale = [], AvFrames._picture
-    monkeypatch.setattr(video_frames, "_LARGE", 0)  # screened, however small the film's pictures are
-    monkeypatch.setattr(AvFrames, "_picture", lambda self, frame: scaled.append(1) or scale(self, frame))
+    scaled, scale = [], frame_scaler.FrameScaler.small
+    monkeypatch.setattr(frame_scaler, "_LARGE", 0)  # screened, however small the film's pictures are
+    monkeypatch.setattr(
+        frame_scaler.FrameScaler, "small", lambda self, frame: scaled.append(1) or scale(self, frame)
+    )
     found = scan_film(path)
     assert found.shots["start_frame"].tolist()[1:] == detect(frames, fps)
     for shot, keyframes in zip(found.shots.itertuples(), found.keyframes, strict=True):
