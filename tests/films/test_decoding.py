@@ -1,5 +1,8 @@
 """scan_film: exact frames, times from timestamps, bounded memory, and every bad file said by name."""
 
+import os
+from pathlib import Path
+
 import av
 import numpy as np
 import pandas as pd
@@ -255,6 +258,22 @@ def test_real_films(shared_data, name, least, size, seconds):
         scanned.shots["end_frame"][:-1].to_numpy() + 1 == scanned.shots["start_frame"][1:].to_numpy()
     ).all()
     assert scanned.damaged == 0
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="threads and open files are counted in /proc"
+)
+def test_reading_films_leaves_no_thread_and_no_open_file(film):
+    import cv2
+
+    cv2.setNumThreads(1)
+    table = pd.DataFrame({"start_frame": [0, 60], "end_frame": [59, 119]})
+    scan_film(film)
+    before = [len(os.listdir(f"/proc/self/{what}")) for what in ("task", "fd")]
+    for keyframe in ("middle", "codec"):
+        scan_film(film, ScanConfig(frame_size=32, keyframe=keyframe))
+        scan_film(film, ScanConfig(frame_size=32, keyframe=keyframe), table)
+    assert [len(os.listdir(f"/proc/self/{what}")) for what in ("task", "fd")] == before
 
 
 def test_picture_and_number_agree():
