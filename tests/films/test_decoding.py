@@ -260,20 +260,19 @@ def test_real_films(shared_data, name, least, size, seconds):
     assert scanned.damaged == 0
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/task").exists(), reason="threads and open files are counted in /proc"
-)
-def test_reading_films_leaves_no_thread_and_no_open_file(film):
-    import cv2
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads and files are counted in /proc")
+def test_reading_a_film_takes_one_thread_and_leaves_no_file_open(film):
+    def count(what: str) -> int:
+        return len(os.listdir(f"/proc/self/{what}"))
 
-    cv2.setNumThreads(1)
-    table = pd.DataFrame({"start_frame": [0, 60], "end_frame": [59, 119]})
-    scan_film(film)
-    before = [len(os.listdir(f"/proc/self/{what}")) for what in ("task", "fd")]
-    for keyframe in ("middle", "codec"):
-        scan_film(film, ScanConfig(frame_size=32, keyframe=keyframe))
-        scan_film(film, ScanConfig(frame_size=32, keyframe=keyframe), table)
-    assert [len(os.listdir(f"/proc/self/{what}")) for what in ("task", "fd")] == before
+    frames = open_frames(film, 32)
+    threads, files = count("task"), count("fd")
+    for picture in frames.pictures():
+        picture.small()
+        assert count("task") == threads
+    frames.close()
+    scan_film(film, ScanConfig(frame_size=32), pd.DataFrame({"start_frame": [0], "end_frame": [99]}))
+    assert count("fd") == files - 1
 
 
 def test_picture_and_number_agree():
