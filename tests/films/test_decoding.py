@@ -267,8 +267,8 @@ def test_reading_a_film_takes_one_thread_and_leaves_no_file_open(film):
 
     frames = open_frames(film, 32)
     threads, files = count("task"), count("fd")
-    for picture in frames.pictures():
-        picture.small()
+    for lazy in frames.pictures():
+        lazy.small()
         assert count("task") == threads
     frames.close()
     scan_film(film, ScanConfig(frame_size=32), pd.DataFrame({"start_frame": [0], "end_frame": [99]}))
