@@ -98,7 +98,8 @@ def _decord_loop(path: str, wanted: list[int]) -> list[np.ndarray]:
 
 
 def whole_film(setting: Setting) -> Work:
-    """Cuts and keyframes of a film without a shot table; the floor is decord reading every frame."""
+    """Cuts and keyframes of a film without a shot table; the floor is a bare decord pass over the same file:
+    one thread, every frame at its own size, nothing done with it."""
     from decord import VideoReader
 
     path, shots = _film(setting)
@@ -112,9 +113,9 @@ def whole_film(setting: Setting) -> Work:
         _decord_loop(path, [(a.frame_num + b.frame_num) // 2 for a, b in cuts])
 
     def decode_only() -> None:
-        reader = VideoReader(path, num_threads=1, width=SIDE, height=SIDE)
-        for i in range(len(reader)):
-            reader[i]
+        reader = VideoReader(path, num_threads=1)
+        for _ in range(len(reader)):
+            reader.next()
 
     return Work(two_passes, lambda: scan_film(path, config), decode_only, per=len(shots) * SHOT)
 

@@ -1,19 +1,19 @@
 """One pass over a film: shots, their times and their keyframes (paper §4.1, supp. 1.1).
 
-Every frame is decoded once, scaled to the size the encoders see, shown to the shot detector, and kept for as
-long as the shot that it may become a keyframe of is open. Memory does not grow with the film's length
-(`buffer_mb`), but for the keyframes themselves.
+Every frame is decoded once, shown to the shot detector, and kept for as long as the shot that it may become a
+keyframe of is open. It is scaled to the size that the encoders see only where it is a keyframe or where there
+may be a cut. Memory does not grow with the film's length (`buffer_mb`), but for the keyframes themselves.
 """
 
 import dataclasses
 import os
-from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
+from m2s_lib.films.keyframe_keeper import KeyframeKeeper, keyframe_positions
 from m2s_lib.films.shot_boundaries import DETECTORS, ShotDetector
 from m2s_lib.films.video_frames import open_frames
 
@@ -145,16 +145,6 @@ def scan_film(
         frames.close()
 
 
-def keyframe_positions(start: int, end: int, k: int) -> list[int]:
-    """The k frames of shot start..end (inclusive) at (i + 0.5) / k of its length; k = 1 is the middle.
-
-    >>> keyframe_positions(10, 19, 1), keyframe_positions(10, 19, 2), keyframe_positions(7, 7, 3)
-    ([15], [12, 17], [7, 7, 7])
-    """
-    length = end - start + 1
-    return [start + (2 * i + 1) * length // (2 * k) for i in range(k)]
-
-
 def equal_parts(n_frames: int, parts: int) -> pd.DataFrame:
     """A boundary table of `parts` parts of equal length, to a frame; of n_frames parts where there are fewer.
 
@@ -169,59 +159,17 @@ def equal_parts(n_frames: int, parts: int) -> pd.DataFrame:
 def _scan_whole(frames, config: ScanConfig) -> tuple[np.ndarray, np.ndarray]:
     """Shots and keyframes in one pass: bounds int64 [n_shots, 2], keyframes uint8 [n_shots, k, h, w, c]."""
     detector = ShotDetector(config, frames.fps)
-    keeper = _KeyframeKeeper(config.frames_per_shot, config.buffer_mb << 20)
+    keeper = KeyframeKeeper(config.frames_per_shot, config.buffer_mb << 20)
     index = -1
-    for index, frame in enumerate(frames):
-        keeper.add(index, frame)
-        for cut in detector.feed(index, frame):
+    for index, picture in enumerate(frames.pictures()):
+        keeper.add(index, picture)
+        for cut in detector.feed(index, picture):
             keeper.close_shot(cut)
     for cut in detector.finish():
         keeper.close_shot(cut)
     keeper.close_shot(index + 1)
     missing = sorted(set(keeper.missing))
     return np.asarray(keeper.shots), keeper.pictures(frames.fetch(missing) if missing else {})
-
-
-class _KeyframeKeeper:
-    """The open shot's frames, at most `limit` bytes (the oldest go first), and the keyframes so far."""
-
-    def __init__(self, k: int, limit: int):
-        self.k, self.limit = k, limit
-        self.shots: list[tuple[int, int]] = []
-        self.missing: list[int] = []  # keyframes that had left the buffer when their shot closed
-        self._open: deque[np.ndarray] = deque()  # frames first .. first + len - 1
-        self._first = self._start = 0
-        self._kept: list[tuple[int, np.ndarray | None]] = []  # frame index and picture, k per shot
-
-    def add(self, index: int, frame: np.ndarray) -> None:
-        self._open.append(frame)
-        if len(self._open) * frame.nbytes > self.limit and len(self._open) > 1:
-            self._open.popleft()
-            self._first += 1
-
-    def close_shot(self, cut: int) -> None:
-        """End the open shot before frame `cut`, which starts the next one."""
-        for position in keyframe_positions(self._start, cut - 1, self.k):
-            inside = 0 <= position - self._first < len(self._open)
-            if not inside:
-                self.missing.append(position)
-            self._kept.append((position, self._open[position - self._first] if inside else None))
-        self.shots.append((self._start, cut - 1))
-        while self._first < cut and self._open:
-            self._open.popleft()
-            self._first += 1
-        self._start = cut
-
-    def pictures(self, fetched: dict[int, np.ndarray]) -> np.ndarray:
-        """All keyframes, uint8 [n_shots, k, h, w, c]; empties itself, so memory holds them about once."""
-        out: np.ndarray | None = None
-        for at, (position, picture) in enumerate(self._kept):
-            picture = fetched[position] if picture is None else picture
-            if out is None:
-                out = np.empty((len(self._kept), *picture.shape), dtype=np.uint8)
-            out[at] = picture
-            self._kept[at] = (position, None)
-        return out.reshape(-1, self.k, *out.shape[1:])  # [n_shots * k, h, w, c] -> [n_shots, k, h, w, c]
 
 
 def _scan_given(frames, config: ScanConfig, boundaries: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

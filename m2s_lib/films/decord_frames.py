@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from m2s_lib.errors import M2SError
+from m2s_lib.films.cut_screening import LazyPicture
 from m2s_lib.films.video_frames import AvFrames, first_line
 
 
@@ -44,6 +45,11 @@ class DecordFrames:
             self.decoded += 1
             yield frame
         self.index()
+
+    def pictures(self) -> Iterator[LazyPicture]:
+        """The same; decord has scaled them already."""
+        for frame in self:
+            yield LazyPicture(lambda frame=frame: frame, None, frame.nbytes)
 
     def index(self) -> np.ndarray:
         """Fill `times` from decord's presentation timestamps; return it."""

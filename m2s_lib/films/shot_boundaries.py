@@ -11,11 +11,10 @@ import numpy as np
 
 from m2s_lib.errors import M2SError
 from m2s_lib.files import is_count
+from m2s_lib.films.cut_screening import LazyPicture, ScreenedCuts
+from m2s_lib.films.picture_scores import FadeFinder, PictureScore, is_black
 
 DETECTORS = {"adaptive": 3.0, "content": 27.0, "histogram": 0.20}  # PySceneDetect's own thresholds
-_GREY = 8.0  # mean saturation (of 255) under which hue and saturation say nothing
-_LIT = 24  # value (of 255) that black bars stay under, compression noise included
-_BLACK = 12.0  # mean RGB under which a picture is faded out; PySceneDetect's own value
 
 
 class ShotDetector:
@@ -38,21 +37,32 @@ class ShotDetector:
         self._detector = _build(
             config.detector, config.threshold or DETECTORS[config.detector], self.min_frames
         )
-        self._fades = _FadeFinder() if config.fades else None
+        self._screened = None  # the same for lazy pictures
+        if config.detector == "adaptive":
+            self._screened = ScreenedCuts(config.threshold or DETECTORS["adaptive"], self.min_frames)
+        self._fades = FadeFinder() if config.fades else None
         self._last_cut = 0
         self._seen = 0
 
-    def feed(self, index: int, frame: np.ndarray) -> list[int]:
-        """Look at frame `index` (0, 1, 2, ...; uint8 [h, w, c] RGB); return cuts now certain.
+    def feed(self, index: int, frame: np.ndarray | LazyPicture) -> list[int]:
+        """Look at frame `index` (0, 1, 2, ...; uint8 [h, w, c] RGB, or lazy); return cuts now certain.
 
         Cuts come in increasing order, `min_frames` apart, up to a few frames (fades: half the black) late.
+        The frames of one film are either all arrays or all lazy: lazy ones are scaled only where there may be
+        a cut (`ScreenedCuts`), and the cuts are the same.
         """
         from scenedetect import FrameTimecode
 
         self._seen = index + 1
-        found = [c.frame_num for c in self._detector.process_frame(FrameTimecode(index, self._rate), frame)]
+        lazy = isinstance(frame, LazyPicture)
+        if lazy and self._screened is not None and frame.thumb is not None:
+            found = self._screened.feed(index, frame)
+        else:
+            pixels = frame.small() if lazy else frame
+            cuts = self._detector.process_frame(FrameTimecode(index, self._rate), pixels)
+            found = [c.frame_num for c in cuts]
         if self._fades is not None:
-            found += self._fades.feed(index, frame)
+            found += self._fades.feed(index, frame.is_black() if lazy else is_black(frame))
         return self._accept(found)
 
     def finish(self) -> list[int]:
@@ -74,30 +84,6 @@ class ShotDetector:
         return cuts
 
 
-class _FadeFinder:
-    """Fades through black: a cut in the middle of each dark stretch that the picture comes back from.
-
-    PySceneDetect's ThresholdDetector with its default level, on the frame's mean: the same cuts in a fraction
-    of the time. A film that begins black has no cut there: nothing was shown before.
-    """
-
-    def __init__(self):
-        self._dark_since: int | None = None
-        self._shown = False
-
-    def feed(self, index: int, frame: np.ndarray) -> list[int]:
-        import cv2
-
-        dark = sum(cv2.mean(frame)[:3]) / 3 < _BLACK
-        if dark:
-            if self._dark_since is None:
-                self._dark_since = index
-            return []
-        since, shown = self._dark_since, self._shown
-        self._dark_since, self._shown = None, True
-        return [since + round((index - since) / 2)] if since is not None and shown else []
-
-
 def _build(kind: str, threshold: float, min_frames: int):
     """A PySceneDetect detector that takes RGB frames."""
     from scenedetect import AdaptiveDetector, ContentDetector, HistogramDetector
@@ -113,11 +99,11 @@ def _build(kind: str, threshold: float, min_frames: int):
         return Histogram(threshold=threshold, min_scene_len=min_frames)
 
     class Scored(AdaptiveDetector if kind == "adaptive" else ContentDetector):
-        """The base detector with `_PictureScore` for its frame score."""
+        """The base detector with `PictureScore` for its frame score."""
 
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
-            self._picture_score = _PictureScore()
+            self._picture_score = PictureScore()
 
         def _calculate_frame_score(self, timecode, frame_img):
             return self._picture_score(frame_img)
@@ -125,46 +111,6 @@ def _build(kind: str, threshold: float, min_frames: int):
     if kind == "adaptive":
         return Scored(adaptive_threshold=threshold, min_scene_len=min_frames)
     return Scored(threshold=threshold, min_scene_len=min_frames)
-
-
-class _PictureScore:
-    """PySceneDetect's content score (mean change of hue, saturation and value), of the picture that is there.
-
-    Its score divides by three even where there is no colour, and by the whole frame even where bars fill a
-    third of it, so that black-and-white or pillar-boxed films never reach its thresholds. Here grey frames
-    count by value alone and frames by their lit area; for a colour film that fills the frame it is the same
-    number.
-    """
-
-    def __init__(self):
-        self._last: np.ndarray | None = None  # HSV uint8 [h, w, c]
-        self._lit: np.ndarray | None = None  # bool-like uint8 [h, w]: was ever brighter than black bars
-        self._area, self._grey, self._count = 0.5, False, 0
-
-    def __call__(self, frame: np.ndarray) -> float:
-        import cv2
-
-        hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
-        last, self._last = self._last, hsv
-        if last is None:
-            self._lit = np.zeros(hsv.shape[:2], dtype=np.uint8)
-        self._grow(hsv)
-        was_grey, self._grey = self._grey, cv2.mean(hsv)[1] < _GREY * self._area
-        if last is None:
-            return 0.0
-        pixels = hsv.shape[0] * hsv.shape[1] * self._area
-        if self._grey or was_grey:
-            return cv2.norm(hsv[..., 2], last[..., 2], cv2.NORM_L1) / pixels
-        return cv2.norm(hsv, last, cv2.NORM_L1) / (3 * pixels)
-
-    def _grow(self, hsv: np.ndarray) -> None:
-        """Update the lit area (at least half); seldom once it is large, because bars do not move."""
-        import cv2
-
-        if self._count % 8 == 0 or self._area < 0.75:
-            self._lit |= cv2.compare(hsv[..., 2], _LIT, cv2.CMP_GT)
-            self._area = max(cv2.countNonZero(self._lit) / self._lit.size, 0.5)
-        self._count += 1
 
 
 def score_boundaries(found: Sequence[int], truth: Sequence[int], tolerance: int = 1) -> dict[str, float]:

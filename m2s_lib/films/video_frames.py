@@ -12,17 +12,20 @@ VP8, VP9 and HEVC decode flipped bits to pictures, and no reader here can know.
 import bisect
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from m2s_lib.errors import M2SError
+from m2s_lib.films.cut_screening import LazyPicture
+from m2s_lib.films.frame_scaler import FrameScaler
 from m2s_lib.films.video_files import missing_bytes
 
 # A text file with a video's name can be a playlist that makes FFmpeg open other files: only containers.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,asf,ogg"
 _BROADCAST = ("mpegts", "mpeg")  # recordings begin anywhere, so frames before the first key frame are broken
+_SKIPPING = ("h264", "mpeg2video", "mpeg4")  # their decoders know which frames no other is built on
 _DAMAGE_LASTS = (
     250  # frames; after a broken frame the next key frame heals, and encoders put one at least this often
 )
@@ -71,7 +74,7 @@ class AvFrames:
         self.times = np.zeros(0)
         self._pts: list[int | None] = []  # of each frame, in display order
         self._keys: list[int] = []  # pts at which decoding can start
-        self._used = False
+        self._used = self._skips = False
         self._open()
         context, shape = self._stream.codec_context, self._stream.sample_aspect_ratio
         rate = self._stream.average_rate or self._stream.guessed_rate or self._stream.base_rate
@@ -82,7 +85,6 @@ class AvFrames:
     def _open(self) -> None:
         import av
         from av.stream import Disposition
-        from av.video.reformatter import VideoReformatter
 
         self._error = av.FFmpegError
         options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
@@ -98,22 +100,27 @@ class AvFrames:
             self.close()
             raise M2SError(f"{self.path.name} has no video stream (its streams: {kinds})")
         stream.thread_type = "NONE"  # one process per film: more threads would only share its core
-        self._stream, self._scaler = stream, VideoReformatter()
+        self._stream, self._scaler = stream, FrameScaler(self.size)
 
     def close(self) -> None:
         self._container.close()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Every frame in display order, uint8 [h, w, c] RGB. M2SError where the file ends or breaks early."""
+        for picture in self.pictures():
+            yield picture.small()
+
+    def pictures(self) -> Iterator[LazyPicture]:
+        """Every frame in display order, not yet scaled."""
         self._start_again()
-        self._pts, self._keys = [], []
+        self._pts, self._keys, self._skips = [], [], False
         last = 0
         for frame in self._decode():
             self._pts.append(frame.pts)
             if frame.key_frame and frame.pts is not None:
                 self._keys.append(frame.pts)
             last = frame.duration
-            yield self._picture(frame)
+            yield self._scaler.lazily(frame)
         if not self.decoded:
             raise M2SError(
                 f"{self.path.name}: no frame could be decoded ({self.damaged} packets were refused)"
@@ -124,12 +131,18 @@ class AvFrames:
             self._keys = []
         self._set_times(last)
 
-    def _decode(self) -> Iterator:
-        """PyAV frames from where the container stands, counting what is damaged."""
+    def _decode(self, wanted: Container[int] | None = None) -> Iterator:
+        """PyAV frames from where the container stands, counting what is damaged.
+
+        wanted: presentation stamps; of the other frames only those are decoded that others are built on.
+        """
         self._unstamped: list[int] = []  # decoding times of packets without presentation time
         clean = self._container.format.name not in _BROADCAST
         try:
             for packet in self._container.demux(self._stream):
+                if wanted is not None:
+                    asked = packet.pts in wanted or not packet.size
+                    self._stream.codec_context.skip_frame = "DEFAULT" if asked else "NONREF"
                 if packet.size and packet.pts is None and packet.dts is not None:
                     self._unstamped.append(packet.dts)
                 try:
@@ -170,6 +183,7 @@ class AvFrames:
             for _ in self:
                 pass
             return self.times
+        self._skips = self._stream.codec_context.name in _SKIPPING
         self._pts, self._keys = list(stamps), sorted(p.pts for p in packets if p.is_keyframe)
         self._set_times(max(packets, key=lambda p: p.pts).duration)
         return self.times
@@ -200,6 +214,8 @@ class AvFrames:
         """The frames of these indices, exactly: {index: uint8 [h, w, c]}. Needs a filled `times`."""
         wanted = {self._pts[i]: i for i in indices}
         found: dict[int, np.ndarray] = {}
+        if not wanted:
+            return found
         self._start_again()
         ordered = bool(self._keys) and (np.diff(self._pts) > 0).all()
         for back in (
@@ -211,13 +227,13 @@ class AvFrames:
                     place = max(bisect.bisect_right(self._keys, pts) - back, 0)
                     groups.setdefault(place, {})[pts] = i
             for place in sorted(groups):
-                self._fetch_from(self._keys[place], groups[place], found)
+                self._fetch_from(self._keys[place], groups[place], found, skip=self._skips and back == 1)
         rest = {i for i in wanted.values() if i not in found}
         if rest:
             self._start_again()
             for i, frame in enumerate(self._decode()):
                 if i in rest:
-                    found[i] = self._picture(frame)
+                    found[i] = self._scaler.small(frame)
         if lost := sorted(set(wanted.values()) - set(found)):
             raise M2SError(f"{self.path.name}: frame {lost[0]} of {len(self._pts):,} cannot be decoded")
         return found
@@ -243,26 +259,25 @@ class AvFrames:
                 with contextlib.suppress(self._error):
                     for frame in packet.decode():
                         if frame.pts in wanted and not frame.is_corrupt:
-                            found[wanted[frame.pts]] = self._picture(frame)
+                            found[wanted[frame.pts]] = self._scaler.small(frame)
                 if len(found) == len(wanted):
                     break
         return found
 
-    def _fetch_from(self, key: int, wanted: dict[int, int], found: dict[int, np.ndarray]) -> None:
-        """Add to `found` what of `wanted` (pts -> index) decodes cleanly from the key frame at pts `key`."""
+    def _fetch_from(self, key: int, wanted: dict[int, int], found: dict[int, np.ndarray], skip: bool) -> None:
+        """Add to `found` what of `wanted` (pts -> index) decodes cleanly from the key frame at pts `key`.
+
+        skip: leave out frames that no other is built on.
+        """
         last = max(wanted)
+        self._stream.codec_context.skip_frame = "DEFAULT"
         with contextlib.suppress(self._error):
             self._container.seek(key, stream=self._stream)
-            for frame in self._decode():
+            for frame in self._decode(wanted if skip else None):
                 if frame.pts in wanted and not frame.is_corrupt:
-                    found[wanted[frame.pts]] = self._picture(frame)
+                    found[wanted[frame.pts]] = self._scaler.small(frame)
                 if frame.pts is not None and frame.pts >= last:
                     return
-
-    def _picture(self, frame) -> np.ndarray:
-        """RGB uint8 [h, w, c], contiguous."""
-        small = self._scaler.reformat(frame, self.size, self.size, "rgb24")
-        return np.ascontiguousarray(small.to_ndarray())
 
     def _start_again(self) -> None:
         """A fresh container: seeking to the start misses the first frames of some formats."""

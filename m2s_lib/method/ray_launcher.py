@@ -1,17 +1,20 @@
 """Training by Ray Train's workers, on as many machines as the cluster has."""
 
+import contextlib
 import dataclasses
-import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from m2s_lib.engine import open_engine
 from m2s_lib.errors import M2SError
 from m2s_lib.files import read_json, write_json
 from m2s_lib.method.distributed import TIMEOUT_S
 
 INSTALL = "pip install -e .[ray]"
+_SAID = "said.txt"  # what the first worker prints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,20 +37,19 @@ class RayLauncher:
         """
         if find_spec("ray") is None:
             raise M2SError(f"engine 'ray' needs Ray: {INSTALL}, or use engine 'local'")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
         import ray
 
-        ours = not ray.is_initialized()
-        if ours:
-            ray.init(self.address or None, include_dashboard=False)
+        engine = None if ray.is_initialized() else open_engine("ray", self.address)
         folder = Path(job["path"]).with_suffix(".ray")
         shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         try:
-            self._fit(function, job, folder)
+            with _heard(folder / _SAID):
+                self._fit(function, job, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            if ours:
-                ray.shutdown()
+            if engine is not None:
+                engine.close()
 
     def _fit(self, function: Callable, job: dict, folder: Path) -> None:
         import ray
@@ -79,15 +81,47 @@ class RayLauncher:
             ) from error
 
 
+@contextlib.contextmanager
+def _heard(path: Path, every_s: float = 1.0) -> Iterator[None]:
+    """Print here what is written to `path` there."""
+    done = threading.Event()
+
+    def listen() -> None:
+        at, last = 0, False
+        while not last:
+            last = done.wait(every_s)
+            if path.exists():
+                with open(path, encoding="utf-8", errors="replace") as f:
+                    f.seek(at)
+                    if new := f.read():
+                        print(new, end="", flush=True)
+                    at = f.tell()
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        done.set()
+        listener.join()
+
+
 def _ray_worker(config: dict) -> None:
     """One worker of a RayLauncher."""
+    import ray.train
     from ray.train.torch import get_device
 
-    said = Path(config["folder"]) / "error.json"
+    folder = Path(config["folder"])
+    said = folder / "error.json"
     if said.exists():  # bad input stays bad: a restart need not train to find it out
         raise M2SError(read_json(said)["error"])
-    try:
-        config["function"](**{**config["job"], "device": get_device()})
-    except M2SError as error:
-        write_json(said, {"error": str(error)})
-        raise
+    first = ray.train.get_context().get_world_rank() == 0
+    with contextlib.ExitStack() as stack:
+        if first:  # Ray's own way to the driver is closed: all workers' noise would come with it
+            out = stack.enter_context(open(folder / _SAID, "a", encoding="utf-8", buffering=1))
+            stack.enter_context(contextlib.redirect_stdout(out))
+        try:
+            config["function"](**{**config["job"], "device": get_device()})
+        except M2SError as error:
+            write_json(said, {"error": str(error)})
+            raise

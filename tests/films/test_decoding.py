@@ -1,5 +1,8 @@
 """scan_film: exact frames, times from timestamps, bounded memory, and every bad file said by name."""
 
+import os
+from pathlib import Path
+
 import av
 import numpy as np
 import pandas as pd
@@ -8,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
-from m2s_lib.films.decoding import ScanConfig, _KeyframeKeeper, keyframe_positions, scan_film
+from m2s_lib.films.cut_screening import LazyPicture
+from m2s_lib.films.decoding import ScanConfig, keyframe_positions, scan_film
+from m2s_lib.films.keyframe_keeper import KeyframeKeeper
 from m2s_lib.films.video_frames import open_frames
 from tests.films.videos import damage, number_of, picture, render, render_audio
 
@@ -202,9 +207,10 @@ def test_frames_come_in_order_and_can_be_read_again(film):
 
 
 def test_the_open_shot_never_holds_more_than_the_buffer():
-    keeper, held = _KeyframeKeeper(k=3, limit=10 * 48), []
+    keeper, held = KeyframeKeeper(k=3, limit=10 * 48), []
     for i in range(1000):
-        keeper.add(i, np.full((4, 4, 3), i % 256, dtype=np.uint8))
+        frame = np.full((4, 4, 3), i % 256, dtype=np.uint8)
+        keeper.add(i, LazyPicture(lambda frame=frame: frame, None, frame.nbytes))
         held.append(len(keeper._open))
         if i == 500:
             keeper.close_shot(495)
@@ -252,6 +258,21 @@ def test_real_films(shared_data, name, least, size, seconds):
         scanned.shots["end_frame"][:-1].to_numpy() + 1 == scanned.shots["start_frame"][1:].to_numpy()
     ).all()
     assert scanned.damaged == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads and files are counted in /proc")
+def test_reading_a_film_takes_one_thread_and_leaves_no_file_open(film):
+    def count(what: str) -> int:
+        return len(os.listdir(f"/proc/self/{what}"))
+
+    frames = open_frames(film, 32)
+    threads, files = count("task"), count("fd")
+    for lazy in frames.pictures():
+        lazy.small()
+        assert count("task") == threads
+    frames.close()
+    scan_film(film, ScanConfig(frame_size=32), pd.DataFrame({"start_frame": [0], "end_frame": [99]}))
+    assert count("fd") == files - 1
 
 
 def test_picture_and_number_agree():

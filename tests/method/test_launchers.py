@@ -278,12 +278,13 @@ def test_without_ray_the_extra_is_named(monkeypatch, tmp_path):
 
 
 @pytest.mark.ray
-def test_bad_input_is_not_tried_again_by_ray(monkeypatch, tmp_path):
+def test_bad_input_is_not_tried_again_by_ray(monkeypatch, tmp_path, capsys):
     trainers, torch_part = pytest.importorskip("ray.train"), pytest.importorskip("ray.train.torch")
     calls = []
 
     def refused(**job):
         calls.append(job)
+        print("heard")
         raise M2SError("no pairs")
 
     class Trainer:
@@ -302,11 +303,13 @@ def test_bad_input_is_not_tried_again_by_ray(monkeypatch, tmp_path):
 
     monkeypatch.setattr(torch_part, "TorchTrainer", Trainer)
     monkeypatch.setattr(torch_part, "get_device", lambda: "here")
+    monkeypatch.setattr(trainers, "get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0))
     monkeypatch.setattr("ray.is_initialized", lambda: True)
     monkeypatch.setattr("ray.cluster_resources", dict)
     with pytest.raises(M2SError, match="^no pairs$"):
         RayLauncher(2).run(refused, {"path": tmp_path / "e.safetensors", "device": "cpu"})
     assert [job["device"] for job in calls] == ["here"]
+    assert "heard" in capsys.readouterr().out  # what the first worker prints is printed here
     assert list(tmp_path.iterdir()) == []
 
 
