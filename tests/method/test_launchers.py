@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
