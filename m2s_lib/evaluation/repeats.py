@@ -51,10 +51,10 @@ def rows_of(stage) -> pd.DataFrame:
         stage: an open stage; the table becomes its input.
     """
     if (stage.run_dir / TABLE).is_file():
-        rows = stage.read_parquet(TABLE, ["row", "repeat", "folder", "stage", "status", "seconds", "reason"])
+        rows = stage.read_parquet(TABLE, ["row", "repeat", "folder", "stage", "status", "reason"])
         return rows.assign(place="rows/" + rows["folder"] + "/")
     found = [p.name for p in sorted(stage.run_dir.glob("[0-9][0-9]_*"))]
-    own = {"row": FIRST_ROW, "repeat": "", "folder": "", "status": "done", "seconds": np.nan, "reason": ""}
+    own = {"row": FIRST_ROW, "repeat": "", "folder": "", "status": "done", "compute_s": np.nan, "reason": ""}
     return pd.DataFrame({"stage": found}).assign(**own, place="")
 
 

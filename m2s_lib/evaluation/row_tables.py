@@ -23,15 +23,15 @@ def row_times(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         row, metadata, films, shots, frames and time_published (as the paper has the row, NaN for rows that it
-        does not have), training (seconds of stage 04) and all_stages (seconds of all its stages, shared ones
-        included), both relative to row 1 and means over repeats (NaN where a stage is missing), status and
-        reason (of what failed). The seconds are wall-clock: they differ between equal runs, and rows that ran
-        side by side shared the cores.
+        does not have), training (of stage 04) and all_stages (of all its stages, shared ones included), both
+        relative to row 1 and means over repeats (NaN where a stage is missing), status and reason (of what
+        failed). They are seconds of the CPUs, or of a clock where a GPU was used, and differ a little between
+        equal runs.
     """
     paper = read_settings("Table 1").set_index("row")
     lines = []
     for name, stages in rows.groupby("row", sort=False):
-        training = stages[stages["stage"].str.startswith(_TRAINING)]["seconds"]
+        training = stages[stages["stage"].str.startswith(_TRAINING)]["compute_s"]
         bad = stages[stages["status"] != "done"]
         lines.append(
             {"row": name}
@@ -75,7 +75,7 @@ def _as_published(row: str, paper: pd.DataFrame) -> dict:
 
 def _total(stages: pd.DataFrame) -> float:
     """Mean over repeats of the seconds of all stages; NaN when one is missing."""
-    sums = stages.groupby("folder")["seconds"].agg(lambda s: s.sum(skipna=False))
+    sums = stages.groupby("folder")["compute_s"].agg(lambda s: s.sum(skipna=False))
     return float(sums.mean())
 
 

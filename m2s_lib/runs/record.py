@@ -218,6 +218,12 @@ def peak_memory_mb() -> float:
     return round(sum(resource.getrusage(k).ru_maxrss for k in kinds) * unit / 1e6, 1)
 
 
+def cpu_seconds() -> float:
+    """Seconds that CPUs have worked for this process and its finished children."""
+    used = [resource.getrusage(k) for k in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
 def checked_metrics(metrics: Mapping[str, object]) -> dict:
     """Metrics as JSON holds them; M2SError names the first that it cannot hold."""
     kept = {}

@@ -34,7 +34,7 @@ from m2s_lib.runs.row_process import RowRunner, row_runner, rows_end
 ROWS = "rows"
 TABLE = "rows.parquet"
 _OTHER_ROW = re.compile(r"\{rows\}/([^/]+)/")  # in a row's parameter: what another row has written
-COLUMNS = ("row", "repeat", "folder", "stage", "status", "shared_with", "seconds", "reason")
+COLUMNS = ("row", "repeat", "folder", "stage", "status", "shared_with", "seconds", "compute_s", "reason")
 
 
 @dataclass(frozen=True)
@@ -330,7 +330,9 @@ def _here(row: Row, fresh: bool, stream: TextIO) -> None:
 
 
 def rows_table(rows: Sequence[Row], failed: Mapping[str, str]) -> pd.DataFrame:
-    """A line for each row and stage, see `COLUMNS`; status 'done', 'failed', 'not run'."""
+    """A line for each row and stage, see `COLUMNS`; status 'done', 'failed', 'not run'; compute_s are seconds
+    of the CPUs where no GPU was used, which other work on the machine does not stretch, else those of a
+    clock."""
     lines = []
     for row in rows:
         for stage in row.plan.stages:
@@ -338,23 +340,25 @@ def rows_table(rows: Sequence[Row], failed: Mapping[str, str]) -> pd.DataFrame:
             status = found.get("status", "not run")
             shared = "" if row.owners[stage] == row.folder else row.owners[stage]
             reason = "" if status == "done" else str(found.get("error") or failed.get(row.folder, ""))
-            values = (row.name, row.repeat, row.folder, stage, status, shared, found.get("seconds"), reason)
+            seconds = found.get("seconds")
+            worked = found.get("cpu_seconds", seconds) if found.get("device", "cpu") == "cpu" else seconds
+            values = (row.name, row.repeat, row.folder, stage, status, shared, seconds, worked, reason)
             lines.append(dict(zip(COLUMNS, values, strict=True)))
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
 def rows_summary(run_dir: str | os.PathLike) -> str:
-    """A short table of a run's rows: how each went, and the seconds of all its stages beside the first
-    row's, shared ones included, as Table 1 counts them."""
+    """A short table of a run's rows: how each went, the seconds of all its stages, shared ones included, and
+    what it computed beside the first row, as Table 1 counts it."""
     table = read_parquet(Path(run_dir) / TABLE)
     lines = [("row", "status", "seconds", "of the first", "shared")]
     of_rows = table.groupby("folder", sort=False)
-    seconds = of_rows["seconds"].sum()
+    seconds, worked = of_rows["seconds"].sum(), of_rows["compute_s"].sum()
     for folder, stages in of_rows:
         bad = stages[stages["status"] != "done"]
         status = f"{bad['status'].iloc[0]} in {bad['stage'].iloc[0][:2]}" if len(bad) else "done"
         shared = ", ".join(s[:2] for s in stages.loc[stages["shared_with"] != "", "stage"]) or "-"
-        ratio = seconds[folder] / max(seconds.iloc[0], 1e-9)
+        ratio = worked[folder] / max(worked.iloc[0], 1e-9)
         lines.append((folder, status, f"{seconds[folder]:,.0f}", f"{ratio:.2f}", shared))
     widths = [max(len(line[i]) for line in lines) for i in range(5)]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)).rstrip() for x in lines)

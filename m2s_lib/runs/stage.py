@@ -96,6 +96,7 @@ class Stage:
         self._inputs: dict[str, str] = {}
         self._figures: dict[str, dict] = {}
         self._begun = time.time() if self.by_hand else float(os.environ.get(BEGUN) or time.time())
+        self._cpu_before = record.cpu_seconds() if self.by_hand else 0.0
         began = datetime.datetime.fromtimestamp(self._begun).astimezone()
         self._started = began.isoformat(timespec="seconds")
         self._locks = self._lock()
@@ -246,6 +247,7 @@ class Stage:
             "made_by": "hand" if self.by_hand else "pipeline",
             "started": self._started,
             "seconds": round(max(time.time() - self._begun, 0.0), 3),
+            "cpu_seconds": round(record.cpu_seconds() - self._cpu_before, 3),
             "parameters": self._values,
             "inputs": [{"path": p, "fingerprint": f} for p, f in sorted(self._inputs.items())],
             "outputs": outputs(self.folder),

@@ -91,7 +91,7 @@ def test_a_run_of_rows_gives_all_of_them(tmp_path):
         ("row 10", "b", "05_y", "done"),
     ]
     table = pd.DataFrame(lines, columns=["row", "folder", "stage", "status"])
-    write_parquet(table.assign(repeat="", seconds=1.0, reason=""), tmp_path / "rows.parquet")
+    write_parquet(table.assign(repeat="", compute_s=1.0, reason=""), tmp_path / "rows.parquet")
     for row in table.itertuples():
         (tmp_path / "rows" / row.folder / row.stage).mkdir(parents=True)
         if row.status == "done":

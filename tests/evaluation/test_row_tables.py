@@ -24,7 +24,7 @@ from tests.evaluation.test_repeats import rows, stage
 
 def lines(row, repeat, seconds, status="done", reason=""):
     stages = ["03_scene_mining", "04_moco_training"]
-    table = pd.DataFrame({"stage": stages, "seconds": seconds, "status": status, "reason": reason})
+    table = pd.DataFrame({"stage": stages, "compute_s": seconds, "status": status, "reason": reason})
     return table.assign(row=row, repeat=repeat, folder=f"{row}-{repeat}".replace(" ", "_"))
 
 
