@@ -4,6 +4,7 @@ Nothing is computed here but what a question needs: opening a collection reads t
 memory, so a page that shows a finished run opens without running its stage again.
 """
 
+import contextlib
 import os
 import re
 from collections import OrderedDict
@@ -17,7 +18,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.mining_precision import scene_theme
 from m2s_lib.evaluation.retrieval import build_index, load_index, search
 from m2s_lib.evaluation.scene_queries import QueryEncoders
-from m2s_lib.files import read_json, read_parquet, write_json, write_npy
+from m2s_lib.files import atomic_path, read_json, read_parquet, write_json
 from m2s_lib.films.decoding import ScanConfig
 from m2s_lib.films.shot_store import ShotStore, open_stores
 from m2s_lib.films.synthetic_files import true_labels
@@ -64,17 +65,41 @@ def _shot_labels(folder: str | os.PathLike, film: str, store: ShotStore) -> dict
     return {name: true_labels(folder, film, start, end, of) for name, of in LABELS.items()}
 
 
-def write_embeddings(folder: str | os.PathLike, embeddings: Mapping[str, np.ndarray]) -> None:
-    """Write embeddings by encoder into a stage's folder: the first as embeddings.npy, the others beside it.
+class EmbeddingFiles:
+    """Embeddings by encoder as files of a stage's folder, filled where they lie: they need not fit in memory.
 
-    encoders.json says which file is whose: {"E_scene": "embeddings.npy", "colour": "encoders/1_colour.npy"}.
+    The first is embeddings.npy, the others lie beside it. encoders.json says which file is whose:
+    {"E_scene": "embeddings.npy", "colour": "encoders/1_colour.npy"}.
+
+    Args:
+        folder: of stage 08. n: scenes.
     """
-    names = {}
-    for i, (name, values) in enumerate(embeddings.items()):
+
+    def __init__(self, folder: str | os.PathLike, n: int):
+        self.folder, self.n = Path(folder), n
+        self._names: dict[str, str] = {}
+        self._open = contextlib.ExitStack()
+
+    def __call__(self, name: str, dim: int) -> np.ndarray:
+        """An encoder's float32 [n, dim] to fill."""
         slug = re.sub(r"\W+", "_", name).strip("_").lower()
-        names[name] = f"encoders/{i}_{slug}.npy" if i else "embeddings.npy"
-        write_npy(Path(folder) / names[name], values)
-    write_json(Path(folder) / "encoders.json", names)
+        self._names[name] = f"encoders/{len(self._names)}_{slug}.npy" if self._names else "embeddings.npy"
+        temporary = self._open.enter_context(atomic_path(self.folder / self._names[name]))
+        return np.lib.format.open_memmap(temporary, "w+", np.float32, (self.n, dim))
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """Give the files their names; what they hold, mapped into memory to be read."""
+        self._open.close()
+        write_json(self.folder / "encoders.json", self._names)
+        return {name: _mapped(self.folder, file, self.n) for name, file in self._names.items()}
+
+
+def write_embeddings(folder: str | os.PathLike, embeddings: Mapping[str, np.ndarray]) -> None:
+    """Embeddings by encoder that are in memory, written as `EmbeddingFiles` does."""
+    files = EmbeddingFiles(folder, len(next(iter(embeddings.values()))))
+    for name, values in embeddings.items():
+        files(name, values.shape[1])[:] = values
+    files.finish()
 
 
 class SceneCollection:

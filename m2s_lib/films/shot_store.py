@@ -6,13 +6,15 @@ copied or parsed. JPEG keyframes (about a tenth of the bytes) are a list of k im
 reading. A film that came as ready features has no pixels.
 """
 
+import copy
 import io
 import math
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -260,6 +262,21 @@ class StoreFolder(Mapping):
 
     def __contains__(self, film_id: object) -> bool:
         return film_id in self._paths
+
+    def only(self, films: Iterable[str]) -> Self:
+        """These films alone, in this order, opened as lazily: a dict of stores holds a file open for each.
+
+        Raises M2SError for films that have no store here.
+        """
+        films = list(films)
+        if missing := [film for film in films if film not in self._paths]:
+            raise M2SError(
+                f"{len(missing)} of {len(films)} films have no shots in {self.folder}, e.g. {missing[0]!r}: "
+                "run stage 01 again"
+            )
+        chosen = copy.copy(self)
+        chosen._paths, chosen._open = {film: self._paths[film] for film in films}, OrderedDict()
+        return chosen
 
 
 def open_stores(folder: str | os.PathLike, keep: int = 256) -> StoreFolder:
