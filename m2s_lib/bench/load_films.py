@@ -39,21 +39,26 @@ def write_run(run_dir: Path, films: int, pixels: int = 16, seed: int = 0) -> int
         rng = np.random.default_rng([seed, i])
         film, n = f"film{i:05d}", int(rng.integers(SHOTS[0], SHOTS[1] + 1))
         write_npy(first / "features" / f"{film}.npy", film_like(rng, n, WIDTH))
-        shots = _shots(rng, n)
-        keyframes = _keyframes(rng, n, pixels) if pixels else None
-        path = first / "shots" / f"{film}.arrow"
-        path.parent.mkdir(exist_ok=True)
-        write_shots(path, shots, keyframes, aspect=16 / 9, fps=FPS, source="video" if pixels else "features")
-        rows.append((film, f"Film {i}", "", n, float(shots["end_s"].iloc[-1])))
+        rows.append((film, f"Film {i}", "", n, write_store(first / "shots", film, n, pixels, rng)))
     table = pd.DataFrame(rows, columns=["film_id", "title", "path", "n_shots", "duration_s"])
     text = dict.fromkeys(("imdb_id", "genres", "synopsis", "split", "reason"), "")
     table = table.assign(**text, year=2000, fps=FPS, status="ok")
     write_parquet(table, first / "films.parquet")
     write_parquet(table.head(0)[["film_id"]], first / "excluded_films.parquet")
-    write_parquet(_watch_log(table["film_id"].to_numpy(object), seed), run_dir / "log.parquet")
+    write_parquet(watch_log(table["film_id"].to_numpy(object), seed), run_dir / "log.parquet")
     _write_record(first, {"films": films})
     _write_scene_encoder(run_dir / "04_moco_training", pixels)
     return int(table["n_shots"].sum())
+
+
+def write_store(folder: Path, film: str, n: int, pixels: int, rng: np.random.Generator) -> float:
+    """Write one film's shots and keyframes (0 pixels: none); its length in seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shots = _shots(rng, n)
+    keyframes = _keyframes(rng, n, pixels) if pixels else None
+    source = "video" if pixels else "features"
+    write_shots(folder / f"{film}.arrow", shots, keyframes, aspect=16 / 9, fps=FPS, source=source)
+    return float(shots["end_s"].iloc[-1])
 
 
 def _shots(rng: np.random.Generator, n: int) -> pd.DataFrame:
@@ -71,7 +76,7 @@ def _keyframes(rng: np.random.Generator, n: int, side: int) -> np.ndarray:
     return (colour + rng.integers(-30, 30, (n, 1, side, side, 3))).astype(np.uint8)
 
 
-def _watch_log(films: np.ndarray, seed: int) -> pd.DataFrame:
+def watch_log(films: np.ndarray, seed: int) -> pd.DataFrame:
     """Views (user, film_id, time): each viewer sees half of TOGETHER films that belong together, and three
     others."""
     rng, parts = np.random.default_rng(seed), []

@@ -117,10 +117,9 @@ class SceneCollection:
         self.titles = dict(zip(films["film_id"], films["title"].astype(str), strict=True))
         self.media = dict(zip(films["film_id"], films["path"].astype(str), strict=True))
         self._vectors, self._encoders, self._truth = vectors, encoders, truth
-        self._film = scenes["film_id"].to_numpy(object)
-        self._rows = {
-            key: i for i, key in enumerate(zip(self._film, scenes["shot"], scenes["n_shots"], strict=True))
-        }
+        self._code, known = pd.factorize(scenes["film_id"])  # numbers: a name for each scene takes memory
+        self._codes = {str(film): code for code, film in enumerate(known)}
+        self._shot, self._length = (scenes[c].to_numpy(np.int64) for c in ("shot", "n_shots"))
         self._indexes, self._asked, self._labels = OrderedDict(), OrderedDict(), {}
 
     @property
@@ -150,9 +149,9 @@ class SceneCollection:
             distances float32 [at most k] (L2, exact; ties in the table's order) and rows int64 of `scenes`.
         """
         inside = self._is_ours(store)
-        own = np.flatnonzero(self._film == store.film_id) if inside else np.zeros(0, np.int64)
+        own = self._rows_of(store.film_id) if inside else np.zeros(0, np.int64)
         if own_film and inside:
-            own = own[own == self._rows.get((store.film_id, shot, n_shots), -1)]
+            own = own[own == self._row(store, shot, n_shots)]
         rows, vectors, index = self._part(encoder, keep)
         if not len(rows):
             return np.zeros(0, np.float32), np.zeros(0, np.int64)
@@ -164,9 +163,8 @@ class SceneCollection:
 
     def vector(self, encoder: str, store: ShotStore, shot: int, n_shots: int) -> np.ndarray:
         """A scene's vector, float32 [d]: read where the collection has it, else computed and kept."""
-        inside = self._is_ours(store)
-        row = self._rows.get((store.film_id, shot, n_shots)) if inside else None
-        if row is not None:
+        inside, row = self._is_ours(store), self._row(store, shot, n_shots)
+        if row >= 0:
             return np.asarray(self._vectors[encoder][row], np.float32)
         key = (encoder, str(store.path), shot, n_shots)
         if key not in self._asked:
@@ -179,8 +177,8 @@ class SceneCollection:
     def labels(self, store: ShotStore, shot: int, n_shots: int) -> dict[str, str]:
         """What is known of any scene: {"theme": ..., "place": ...}; {} where nothing is."""
         columns = [c for c in LABELS if c in self.scenes]
-        row = self._rows.get((store.film_id, shot, n_shots)) if self._is_ours(store) else None
-        if row is not None:
+        row = self._row(store, shot, n_shots)
+        if row >= 0:
             return {c: str(self.scenes[c].iat[row]) for c in columns}
         if not (columns and self._is_ours(store) and _truth(self._truth, store.film_id).is_file()):
             return {}
@@ -188,6 +186,16 @@ class SceneCollection:
             self._labels[store.film_id] = _shot_labels(self._truth, store.film_id, store)
         of_shots = self._labels[store.film_id]
         return {c: str(scene_theme(of_shots[c], shot, n_shots)) for c in columns}
+
+    def _rows_of(self, film_id: str) -> np.ndarray:
+        """Rows of `scenes` that are the film's, ascending."""
+        return np.flatnonzero(self._code == self._codes.get(film_id, -1))
+
+    def _row(self, store: ShotStore, shot: int, n_shots: int) -> int:
+        """Row of `scenes` that is this scene, the last of several; -1 where there is none."""
+        rows = self._rows_of(store.film_id) if self._is_ours(store) else np.zeros(0, np.int64)
+        rows = rows[(self._shot[rows] == shot) & (self._length[rows] == n_shots)]
+        return int(rows[-1]) if len(rows) else -1
 
     def _is_ours(self, store: ShotStore) -> bool:
         return store.film_id in self.stores and self.stores[store.film_id].path == store.path

@@ -15,7 +15,7 @@ import numpy as np
 from m2s_lib.errors import M2SError
 from m2s_lib.films.shot_store import ShotStore
 
-OPEN = 256  # files mapped at a time
+OPEN = 64  # files mapped at a time
 _AGAIN = "delete it and run stage 01_shot_encoding again"
 
 
