@@ -1,7 +1,7 @@
 """What measured curves say about the paper's corpus: hours, cores, storage on one GPU and on eight.
 
-CPU work is the measured curves, on cores like the measured one. GPU work is an estimate from its FLOPs, and says
-so, until `make bench-gpu` has measured that path on a GPU.
+CPU work is the measured curves, on cores like the measured one. GPU work is an estimate from its FLOPs, and
+says so, until `make bench-gpu` has measured that path on a GPU.
 """
 
 import math
@@ -93,8 +93,8 @@ def plan(curves: pd.DataFrame, machine: Machine, measured: dict[str, float] | No
         measured: seconds of an item by path, of `gpu_rates`; what it lacks is estimated.
 
     Returns:
-        COLUMNS, a row a task: cpu_rate (items a second on one core, measured), gpu_rate (a second on one GPU),
-        source (where that comes from), hours_1 and hours_8 (on one GPU and on eight, CPU work on the cores
+        COLUMNS, a row a task: cpu_rate (items a second on one core, measured), gpu_rate (on one GPU), source
+        (where that comes from), hours_1 and hours_8 (on one GPU and on eight, CPU work on the cores
         beside them), cores_1 and cores_8 (that keep up with the GPUs), storage_gb, gpu_hours and core_hours
         (on one GPU), cost (NaN without prices).
     """
@@ -174,7 +174,7 @@ def readable_plan(table: pd.DataFrame, machine: Machine) -> str:
         f"in all, one after the other: {sums['hours_1']:,.0f} hours on one GPU with {machine.cores:g} cores, "
         f"{sums['hours_8']:,.0f} on eight with {8 * machine.cores:g}; {sums['gpu_hours']:,.0f} GPU-hours, "
         f"{sums['core_hours']:,.0f} core-hours; {sums['storage_gb']:,.0f} GB beside the films",
-        f"assumed: films of {machine.minutes:g} minutes at 24 frames a second, decoded at 480 lines; eight GPUs "
-        f"{machine.efficiency:.0%} as fast as eight times one",
+        f"assumed: films of {machine.minutes:g} minutes at 24 frames a second, decoded at 480 lines; eight "
+        f"GPUs {machine.efficiency:.0%} as fast as eight times one",
     ]
     return "\n".join(lines)

@@ -1,12 +1,11 @@
 """How CPU seconds grow with the size of the work, stage by stage: `python -m m2s_lib.bench.scaling`.
 
-Writes scaling.csv (stage, variable, size, turn, seconds, exponent and its interval), scaling.png, and plan.csv:
-what the measured curves and a GPU's rates say about the paper's corpus (`bench.plan`).
+Writes scaling.csv (stage, variable, size, turn, seconds, exponent and its interval), scaling.png and
+plan.csv: what the curves and a GPU's rates say about the paper's corpus (`bench.plan`).
 """
 
 import argparse
 import itertools
-import shlex
 import sys
 import tempfile
 import time
@@ -278,7 +277,7 @@ def main(arguments: list[str] | None = None) -> int:
     best = curves.groupby(["stage", "variable", "size"], sort=False).min().drop(columns="turn").reset_index()
     print(f"CPU seconds, the best of {TURNS} turns, one thread; exponents with their 95 % interval")
     print(best.to_string(index=False, float_format="%.4g"))
-    print(f"\n{shlex.join(['python -m m2s_lib.bench.scaling', *(arguments or sys.argv[1:])])}: the plan")
+    print("\nthe plan")
     print(readable_plan(planned, machine))
     return 0
 

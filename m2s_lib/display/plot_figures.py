@@ -158,7 +158,7 @@ def scaling_figure(curves: pd.DataFrame):
     The line goes through the fastest turn of each size; the points are all turns.
 
     Args:
-        curves: columns stage, variable, size, seconds, exponent, and where it is known its interval low, high.
+        curves: columns stage, variable, size, seconds, exponent, and its interval low, high where known.
     """
     groups = list(curves.groupby(["stage", "variable"], sort=False))
     columns = 3

@@ -31,8 +31,8 @@ class FeatureFolder(Mapping):
     folder's name, not the features.
     """
 
-    def __init__(self, folder: str | os.PathLike, films: Iterable[str], keep: int = OPEN):
-        self.folder, self.keep = Path(folder), keep
+    def __init__(self, folder: str | os.PathLike, films: Iterable[str], keep: int | None = None):
+        self.folder, self.keep = Path(folder), keep or OPEN
         self._films = dict.fromkeys(films)
         self._open: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()

@@ -40,6 +40,7 @@ def main(run_dir: str, profile: str) -> None:
         for cell in node.cells:
             if cell.cell_type == "code":
                 exec(compile(cell.source, stage, "exec"), namespace)
+        print(f"{stage}: most so far {most[0] / 1024:.1f} MB")
     done.set()
     watcher.join()
     print(f"own_mb {most[0] / 1024:.1f}")

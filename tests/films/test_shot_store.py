@@ -190,6 +190,17 @@ def test_a_folder_of_stores_opens_lazily_and_keeps_few(tmp_path):
         stores["z"]
 
 
+def test_some_stores_of_a_folder_stay_lazy_and_in_the_order_asked_for(tmp_path):
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"{name}.arrow", n=3)
+    some = open_stores(tmp_path, keep=1).only(["c", "a"])
+    assert [store.film_id for store in some.values()] == ["c", "a"]
+    assert len(some._open) == 1
+    assert "b" not in some
+    with pytest.raises(M2SError, match="1 of 2 films have no shots in .*'z': run stage 01 again"):
+        some.only(["a", "z"])
+
+
 def test_a_store_travels_to_another_process_as_its_path(tmp_path):
     frames = write(tmp_path / "a.arrow", n=200)
     message = pickle.dumps(ShotStore(tmp_path / "a.arrow"))
