@@ -1,5 +1,6 @@
 """The load run: its films, what it says of growth, and that 02, 03 and 08 do not grow with the films."""
 
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from m2s_lib.bench.load_films import PROFILE, SHOTS, TOGETHER, write_run
 from m2s_lib.films.features import read_features
 from m2s_lib.films.shot_store import open_stores
 from m2s_lib.films.similar_films import similar_films
+from tests.bench.load_stages import STAGES
 from tests.conftest import ROOT
 
 SIZES = (150, 300)
@@ -82,6 +84,7 @@ def test_memory_and_open_files_do_not_grow_with_the_films(tmp_path):
         running.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
     said = [process.communicate()[0] for process in running]
     assert [process.returncode for process in running] == [0, 0]
-    own = [float(text.split("own_mb ")[1]) for text in said]
-    print(f"\nown memory with {SIZES} films: {own} MB")
-    assert own[1] - own[0] < MB_A_FILM * (SIZES[1] - SIZES[0])
+    few, more = (dict(re.findall(r"own_mb (\d\d) ([\d.]+)", text)) for text in said)
+    grown = {stage: (float(more[stage]) - float(few[stage])) / (SIZES[1] - SIZES[0]) for stage in STAGES}
+    print(f"\nMB a film: {grown}, with {SIZES} films {few}, {more}")
+    assert max(grown.values()) < MB_A_FILM, grown
