@@ -182,9 +182,9 @@ class Explorer:
         if film_a != self.state.film_a:
             if self.search["b"].value:
                 self._set_quietly(self.search["b"], "")
-            near = [f for _, f in self.scenes.list_films("", film_a) if self.scenes.can_compare(f)]
+            near = (f for _, f in self.scenes.list_films("", film_a) if self.scenes.can_compare(f))
             similar = self.scenes.similarity(film_a, film_b) is not None
-            film_b = film_b if similar and film_b != film_a else next(iter(near), film_b)
+            film_b = film_b if similar and film_b != film_a else next(near, film_b)
         self.change(states.choose_films, film_a, film_b)
 
     def _set_quietly(self, control, value) -> None:

@@ -1,5 +1,6 @@
 """What the scene-pair explorer looks at: films, and for any two of them B and the selected scene pairs."""
 
+import heapq
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -50,6 +51,10 @@ class CellFacts:
     overlaps: int  # rank of the best pick that shares shots with it and keeps it from being one, 0 for none
 
 
+def _title_or_id(film: str, title: object) -> str:
+    return title if isinstance(title, str) and title.strip() else str(film)
+
+
 @dataclass
 class ScenePairs:
     """Everything the explorer draws from; `explorer_figure(scenes, ...)` and `explore(scenes, ...)` take it.
@@ -74,6 +79,8 @@ class ScenePairs:
     n_shots: int
     run_dir: str | os.PathLike
     _similar: dict[str, dict[str, float]] = field(init=False, repr=False)
+    _titles: dict[str, str] = field(init=False, repr=False)
+    _names: dict[str, str] = field(init=False, repr=False)  # what a search looks at
     _scores: OrderedDict = field(init=False, repr=False, default_factory=OrderedDict)
 
     def __post_init__(self):
@@ -86,6 +93,9 @@ class ScenePairs:
             raise M2SError(
                 f"{len(missing)} films have shots but no row in the film table, e.g. {missing[0]!r}"
             )
+        titles = self.films["title"].to_dict()  # a lookup in the table takes as long as a hundred of these
+        self._titles = {film: _title_or_id(film, title) for film, title in titles.items()}
+        self._names = {film: f"{self.title(film)} {film}".casefold() for film in self.stores}
         self._similar = {film: {} for film in self.stores}
         pairs = self.film_pairs
         for a, b, score in zip(pairs["film_a"], pairs["film_b"], pairs["score"], strict=True):
@@ -99,8 +109,7 @@ class ScenePairs:
 
     def title(self, film: str) -> str:
         """A film's title, its id where it has none."""
-        title = self.films["title"].get(film, "")
-        return str(title) if isinstance(title, str) and title.strip() else str(film)
+        return self._titles.get(film, str(film))
 
     def similarity(self, film_a: str, film_b: str) -> float | None:
         """Metadata similarity of a pair, None where the film pairs do not hold it."""
@@ -129,13 +138,13 @@ class ScenePairs:
         """
         words = search.casefold().split()
         found = [f for f in self._similar if f != beside and self._named(f, words)]
-        rows = sorted(self._row(film, beside) for film in found)[:LISTED]
+        rows = heapq.nsmallest(LISTED, (self._row(film, beside) for film in found))
         if always in self._similar and always != beside and always not in (row[-1] for row in rows):
             rows = [self._row(always, beside), *rows][:LISTED]
         return [(self._listed(title, film, -s, none, beside), film) for none, s, title, film in rows]
 
     def _named(self, film: str, words: list[str]) -> bool:
-        return all(w in f"{self.title(film)} {film}".casefold() for w in words)
+        return all(word in self._names[film] for word in words)
 
     def _row(self, film: str, beside: str) -> tuple[bool, float, str, str]:
         """Sort key of a film in a list, and what its line says."""

@@ -95,11 +95,8 @@ class Controls:
 
     def _fill_films(self) -> None:
         """The list of films as the search asks; the query's film stays in it."""
-        film, found = self.parts["film"], list_films(self.collection, self.search.value)
-        chosen = film.value
-        if chosen and chosen not in (f for _, f in found):
-            found = [(w, f) for w, f in film.options if f == chosen] + found
-        self._set(film, found, chosen)
+        film = self.parts["film"]
+        self._set(film, list_films(self.collection, self.search.value, film.value or ""), film.value)
 
     def _set(self, part, options: list, value) -> None:
         """New options and value of a list, silently."""
@@ -119,9 +116,7 @@ class Controls:
         try:
             if not query.file:
                 if query.film_id not in (f for _, f in film.options):
-                    film.options = [o for o in list_films(self.collection) if o[1] == query.film_id] + list(
-                        film.options
-                    )
+                    film.options = list_films(self.collection, self.search.value, query.film_id)
                 film.value = query.film_id
                 scenes = list_scenes(self.collection, query.film_id)
                 if query.shot not in (s for _, s in scenes):

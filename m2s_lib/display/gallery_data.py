@@ -114,14 +114,19 @@ def film_scenes(collection, film_id: str) -> pd.DataFrame:
     return scenes[scenes["film_id"] == film_id].sort_values("shot")
 
 
-def list_films(collection, search: str = "") -> list[tuple[str, str]]:
-    """(words, film_id) of films that have scenes and whose title or id holds all words; at most LISTED."""
+def list_films(collection, search: str = "", always: str = "") -> list[tuple[str, str]]:
+    """(words, film_id) of films that have scenes and whose title or id holds all words, by title; at most
+    LISTED. The film `always` is in the list whatever is searched, first where it would be left out."""
     words, rows = search.casefold().split(), []
-    for film in collection.scenes["film_id"].unique():
+    films = [str(film) for film in collection.scenes["film_id"].unique()]
+    for film in films:
         title = title_of(collection, film)
         if all(w in f"{title} {film}".casefold() for w in words):
-            rows.append((title, str(film)))
-    return [(t if t == f else f"{t} ({f})", f) for t, f in sorted(rows)[:LISTED]]
+            rows.append((title, film))
+    rows = sorted(rows)[:LISTED]
+    if always in films and always not in (film for _, film in rows):
+        rows = [(title_of(collection, always), always), *rows][:LISTED]
+    return [(t if t == f else f"{t} ({f})", f) for t, f in rows]
 
 
 def list_scenes(collection, film_id: str) -> list[tuple[str, int]]:

@@ -213,6 +213,7 @@ def embed_scenes(
     scenes: pd.DataFrame,
     batch: int = 32,
     device: torch.device | str = "cpu",
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Embed a table of scenes, each shot once where the encoder looks at shots one by one.
 
@@ -221,9 +222,10 @@ def embed_scenes(
         stores: film_id to a shot store (`n_shots`, `frame_shape`, `scene(start, n)`).
         scenes: columns film_id, shot (first of the scene) and n_shots; lengths may differ.
         batch: scenes a forward pass (nine times as many shots).
+        out: float32 [N, d] to fill, a mapped file where N is large; None makes one in memory.
 
     Returns:
-        float32 [N, d], in the order of the table.
+        float32 [N, d], in the order of the table: `out` where it was given.
 
     Raises:
         M2SError: a film without a store or pixels, a scene outside its film, or an embedding that is not
@@ -231,11 +233,13 @@ def embed_scenes(
     """
     _check_scenes(stores, scenes)
     encoder.to(device)
-    out = np.empty((len(scenes), encoder.dim), np.float32)
+    out = np.empty((len(scenes), encoder.dim), np.float32) if out is None else out
     embed = _embed_by_shot if isinstance(encoder, ShotwiseEncoder) else _embed_whole
     with torch.inference_mode():
         embed(encoder, stores, scenes.reset_index(drop=True), batch, torch.device(device), out)
-    bad = ~np.isfinite(out).all(1)
+    bad = np.zeros(len(out), bool)
+    for i in range(0, len(out), 4096):
+        bad[i : i + 4096] = ~np.isfinite(out[i : i + 4096]).all(1)
     if bad.any():
         row = scenes.iloc[int(bad.argmax())]
         raise M2SError(
@@ -293,10 +297,11 @@ def _embed_whole(encoder, stores, scenes, batch, device, out) -> None:
     """Scenes of one length and frame shape together, film after film, so that each store is read once."""
     bar = Progress(f"embedding, {encoder.name}", len(scenes), "scenes")
     film, first = scenes["film_id"].to_numpy(object), scenes["shot"].to_numpy()
-    shape = {f: tuple(stores[f].frame_shape) for f in pd.unique(film)}
-    keys = pd.Series(list(zip(scenes["n_shots"], map(shape.__getitem__, film), strict=True)), dtype=object)
-    for (n, _), rows in keys.groupby(keys, sort=False).indices.items():
-        rows = rows[np.lexsort((first[rows], pd.factorize(film[rows])[0]))]
+    film_code, films = pd.factorize(film)
+    shape_code = pd.factorize(np.array([str(tuple(stores[f].frame_shape)) for f in films], object))[0]
+    keys = [scenes["n_shots"].to_numpy(), shape_code[film_code]]
+    for (n, _), rows in scenes.groupby(keys, sort=False).indices.items():
+        rows = rows[np.lexsort((first[rows], pd.factorize(film_code[rows])[0]))]
         for start in range(0, len(rows), batch):
             part = rows[start : start + batch]
             pixels = np.stack([stores[film[r]].scene(int(first[r]), int(n)) for r in part])

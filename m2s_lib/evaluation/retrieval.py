@@ -153,7 +153,8 @@ def load_index(path: str | os.PathLike):
     if not Path(path).is_file():
         raise M2SError(f"{path} is missing: run stage 08 first, or build the index from embeddings.npy")
     try:
-        return _on_gpu(faiss.read_index(str(path)))
+        flags = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)  # mapped, not copied into memory
+        return _on_gpu(faiss.read_index(str(path), flags))
     except RuntimeError as error:
         raise M2SError(f"{path} is no FAISS index or is damaged ({error}): build it again") from error
 

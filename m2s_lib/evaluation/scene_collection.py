@@ -4,6 +4,7 @@ Nothing is computed here but what a question needs: opening a collection reads t
 memory, so a page that shows a finished run opens without running its stage again.
 """
 
+import contextlib
 import os
 import re
 from collections import OrderedDict
@@ -17,7 +18,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.mining_precision import scene_theme
 from m2s_lib.evaluation.retrieval import build_index, load_index, search
 from m2s_lib.evaluation.scene_queries import QueryEncoders
-from m2s_lib.files import read_json, read_parquet, write_json, write_npy
+from m2s_lib.files import atomic_path, read_json, read_parquet, write_json
 from m2s_lib.films.decoding import ScanConfig
 from m2s_lib.films.shot_store import ShotStore, open_stores
 from m2s_lib.films.synthetic_files import true_labels
@@ -64,17 +65,41 @@ def _shot_labels(folder: str | os.PathLike, film: str, store: ShotStore) -> dict
     return {name: true_labels(folder, film, start, end, of) for name, of in LABELS.items()}
 
 
-def write_embeddings(folder: str | os.PathLike, embeddings: Mapping[str, np.ndarray]) -> None:
-    """Write embeddings by encoder into a stage's folder: the first as embeddings.npy, the others beside it.
+class EmbeddingFiles:
+    """Embeddings by encoder as files of a stage's folder, filled where they lie: they need not fit in memory.
 
-    encoders.json says which file is whose: {"E_scene": "embeddings.npy", "colour": "encoders/1_colour.npy"}.
+    The first is embeddings.npy, the others lie beside it. encoders.json says which file is whose:
+    {"E_scene": "embeddings.npy", "colour": "encoders/1_colour.npy"}.
+
+    Args:
+        folder: of stage 08. n: scenes.
     """
-    names = {}
-    for i, (name, values) in enumerate(embeddings.items()):
+
+    def __init__(self, folder: str | os.PathLike, n: int):
+        self.folder, self.n = Path(folder), n
+        self._names: dict[str, str] = {}
+        self._open = contextlib.ExitStack()
+
+    def __call__(self, name: str, dim: int) -> np.ndarray:
+        """An encoder's float32 [n, dim] to fill."""
         slug = re.sub(r"\W+", "_", name).strip("_").lower()
-        names[name] = f"encoders/{i}_{slug}.npy" if i else "embeddings.npy"
-        write_npy(Path(folder) / names[name], values)
-    write_json(Path(folder) / "encoders.json", names)
+        self._names[name] = f"encoders/{len(self._names)}_{slug}.npy" if self._names else "embeddings.npy"
+        temporary = self._open.enter_context(atomic_path(self.folder / self._names[name]))
+        return np.lib.format.open_memmap(temporary, "w+", np.float32, (self.n, dim))
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """Give the files their names; what they hold, mapped into memory to be read."""
+        self._open.close()
+        write_json(self.folder / "encoders.json", self._names)
+        return {name: _mapped(self.folder, file, self.n) for name, file in self._names.items()}
+
+
+def write_embeddings(folder: str | os.PathLike, embeddings: Mapping[str, np.ndarray]) -> None:
+    """Embeddings by encoder that are in memory, written as `EmbeddingFiles` does."""
+    files = EmbeddingFiles(folder, len(next(iter(embeddings.values()))))
+    for name, values in embeddings.items():
+        files(name, values.shape[1])[:] = values
+    files.finish()
 
 
 class SceneCollection:
@@ -92,10 +117,9 @@ class SceneCollection:
         self.titles = dict(zip(films["film_id"], films["title"].astype(str), strict=True))
         self.media = dict(zip(films["film_id"], films["path"].astype(str), strict=True))
         self._vectors, self._encoders, self._truth = vectors, encoders, truth
-        self._film = scenes["film_id"].to_numpy(object)
-        self._rows = {
-            key: i for i, key in enumerate(zip(self._film, scenes["shot"], scenes["n_shots"], strict=True))
-        }
+        self._code, known = pd.factorize(scenes["film_id"])  # numbers: a name for each scene takes memory
+        self._codes = {str(film): code for code, film in enumerate(known)}
+        self._shot, self._length = (scenes[c].to_numpy(np.int64) for c in ("shot", "n_shots"))
         self._indexes, self._asked, self._labels = OrderedDict(), OrderedDict(), {}
 
     @property
@@ -125,9 +149,9 @@ class SceneCollection:
             distances float32 [at most k] (L2, exact; ties in the table's order) and rows int64 of `scenes`.
         """
         inside = self._is_ours(store)
-        own = np.flatnonzero(self._film == store.film_id) if inside else np.zeros(0, np.int64)
+        own = self._rows_of(store.film_id) if inside else np.zeros(0, np.int64)
         if own_film and inside:
-            own = own[own == self._rows.get((store.film_id, shot, n_shots), -1)]
+            own = own[own == self._row(store, shot, n_shots)]
         rows, vectors, index = self._part(encoder, keep)
         if not len(rows):
             return np.zeros(0, np.float32), np.zeros(0, np.int64)
@@ -139,9 +163,8 @@ class SceneCollection:
 
     def vector(self, encoder: str, store: ShotStore, shot: int, n_shots: int) -> np.ndarray:
         """A scene's vector, float32 [d]: read where the collection has it, else computed and kept."""
-        inside = self._is_ours(store)
-        row = self._rows.get((store.film_id, shot, n_shots)) if inside else None
-        if row is not None:
+        inside, row = self._is_ours(store), self._row(store, shot, n_shots)
+        if row >= 0:
             return np.asarray(self._vectors[encoder][row], np.float32)
         key = (encoder, str(store.path), shot, n_shots)
         if key not in self._asked:
@@ -154,8 +177,8 @@ class SceneCollection:
     def labels(self, store: ShotStore, shot: int, n_shots: int) -> dict[str, str]:
         """What is known of any scene: {"theme": ..., "place": ...}; {} where nothing is."""
         columns = [c for c in LABELS if c in self.scenes]
-        row = self._rows.get((store.film_id, shot, n_shots)) if self._is_ours(store) else None
-        if row is not None:
+        row = self._row(store, shot, n_shots)
+        if row >= 0:
             return {c: str(self.scenes[c].iat[row]) for c in columns}
         if not (columns and self._is_ours(store) and _truth(self._truth, store.film_id).is_file()):
             return {}
@@ -163,6 +186,16 @@ class SceneCollection:
             self._labels[store.film_id] = _shot_labels(self._truth, store.film_id, store)
         of_shots = self._labels[store.film_id]
         return {c: str(scene_theme(of_shots[c], shot, n_shots)) for c in columns}
+
+    def _rows_of(self, film_id: str) -> np.ndarray:
+        """Rows of `scenes` that are the film's, ascending."""
+        return np.flatnonzero(self._code == self._codes.get(film_id, -1))
+
+    def _row(self, store: ShotStore, shot: int, n_shots: int) -> int:
+        """Row of `scenes` that is this scene, the last of several; -1 where there is none."""
+        rows = self._rows_of(store.film_id) if self._is_ours(store) else np.zeros(0, np.int64)
+        rows = rows[(self._shot[rows] == shot) & (self._length[rows] == n_shots)]
+        return int(rows[-1]) if len(rows) else -1
 
     def _is_ours(self, store: ShotStore) -> bool:
         return store.film_id in self.stores and self.stores[store.film_id].path == store.path

@@ -1,18 +1,25 @@
 """Scenes as rows: cut films into scenes, embed them with several encoders, find neighbours, score them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.encoders import ColourEncoder, OurSceneEncoder, RandomInit, embed_scenes
+from m2s_lib.evaluation.encoders import (
+    ColourEncoder,
+    Encoder,
+    OurSceneEncoder,
+    RandomInit,
+    embed_scenes,
+)
 from m2s_lib.evaluation.mining_precision import scene_theme
 from m2s_lib.evaluation.retrieval import build_index, precision_at_k, query_precision, search
 from m2s_lib.films.shot_store import ShotStore
-from m2s_lib.method.movie_similarity import load_movie_encoder
+from m2s_lib.method.movie_similarity import MovieEncoder, load_movie_encoder
 
 
 def scene_table(stores: Mapping[str, ShotStore], n: int, stride: int) -> pd.DataFrame:
@@ -21,24 +28,19 @@ def scene_table(stores: Mapping[str, ShotStore], n: int, stride: int) -> pd.Data
 
     Raises M2SError when no film is long enough.
     """
-    parts = []
+    films, firsts, starts, ends = [], [], [], []
     for film, store in stores.items():
         shots, first = store.shots, np.arange(0, store.n_shots - n + 1, stride)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "film_id": film,
-                    "shot": first,
-                    "n_shots": n,
-                    "start_s": shots["start_s"].to_numpy()[first],
-                    "end_s": shots["end_s"].to_numpy()[first + n - 1],
-                }
-            )
-        )
-    scenes = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    if scenes.empty:
+        if len(first):
+            films.append(film)
+            firsts.append(first)
+            starts.append(shots["start_s"].to_numpy()[first])
+            ends.append(shots["end_s"].to_numpy()[first + n - 1])
+    if not films:
         raise M2SError(f"none of {len(stores)} films has {n} shots: lower 03.shots_per_scene")
-    return scenes
+    film = np.repeat(np.array(films, dtype=object), [len(first) for first in firsts])
+    columns = {"film_id": film, "shot": np.concatenate(firsts), "n_shots": n}
+    return pd.DataFrame({**columns, "start_s": np.concatenate(starts), "end_s": np.concatenate(ends)})
 
 
 def scene_embeddings(
@@ -50,35 +52,51 @@ def scene_embeddings(
     *,
     batch: int,
     device: torch.device | str,
+    place: Callable[[str, int], np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """Embeddings of all scenes by encoder, the main one first: name -> float32 [scenes, d].
 
     Args:
         scenes: of `scene_table`. features: film_id -> E_shot features [n_shots, d].
         movie_encoder: E_movie's file. scene_encoder: E_scene's file, or None where none was trained.
+        place: an encoder's name and d -> float32 [scenes, d] to fill, such as
+            `scene_collection.EmbeddingFiles`; None fills memory.
     """
+    place = place or (lambda name, dim: np.empty((len(scenes), dim), np.float32))
     encoder = load_movie_encoder(movie_encoder).encoder
-    with torch.inference_mode():
-        movie = {
-            f: encoder.scene_features(torch.from_numpy(np.array(x))).numpy() for f, x in features.items()
-        }
     embeddings = {}
+
+    def embed(each: Encoder, where: torch.device | str) -> None:
+        out = place(each.name, each.dim)
+        embeddings[each.name] = embed_scenes(each, stores, scenes, batch, where, out=out)
+
     if scene_encoder is not None:
         ours = OurSceneEncoder(scene_encoder, "E_scene")
         for each in (ours, RandomInit(ours.model.config)):
-            embeddings[each.name] = embed_scenes(each, stores, scenes, batch, device)
-    embeddings["E_movie mean"] = _means(scenes, movie)
-    embeddings["E_shot mean"] = _means(scenes, features)
+            embed(each, device)
+    for name, of in (("E_movie mean", partial(_movie_features, encoder)), ("E_shot mean", np.asarray)):
+        width = of(features[scenes["film_id"].iloc[0]]).shape[1]
+        embeddings[name] = _means(scenes, features, of, place(name, width))
     if all(store.has_pixels for store in stores.values()):
-        embeddings["colour"] = embed_scenes(ColourEncoder(), stores, scenes, batch)
+        embed(ColourEncoder(), "cpu")
     return embeddings
 
 
-def _means(scenes: pd.DataFrame, features: Mapping[str, np.ndarray]) -> np.ndarray:
-    rows = zip(scenes["film_id"], scenes["shot"], scenes["n_shots"], strict=True)
-    return np.stack([features[film][shot : shot + n].mean(axis=0) for film, shot, n in rows]).astype(
-        np.float32
-    )
+@torch.inference_mode()
+def _movie_features(encoder: MovieEncoder, x: np.ndarray) -> np.ndarray:
+    return encoder.scene_features(torch.from_numpy(np.array(x))).numpy()
+
+
+def _means(
+    scenes: pd.DataFrame, features: Mapping[str, np.ndarray], of: Callable, out: np.ndarray
+) -> np.ndarray:
+    """Mean over each scene of what `of` makes of its film's features, into `out`; one film at a time."""
+    first, n = scenes["shot"].to_numpy(), scenes["n_shots"].to_numpy()
+    for film, rows in scenes.reset_index(drop=True).groupby("film_id", sort=False).indices.items():
+        x = of(features[film])
+        for row in rows:
+            out[row] = x[first[row] : first[row] + n[row]].mean(axis=0)
+    return out
 
 
 def _labels(scenes: pd.DataFrame, themes: Mapping[str, Sequence]) -> np.ndarray:
@@ -109,8 +127,19 @@ def compare_retrieval(
             low, high = _film_interval(films, query_precision(labels, neighbours, k))
             row = {"encoder": name, "metric": f"P@{k}", "value": overall.precision[k]}
             rows.append({**row, "ci_low": low, "ci_high": high, "n": len(labels)})
-    other = films[:, None] != films[None, :]
-    return pd.DataFrame(rows), float((labels[:, None] == labels[None, :])[other].mean())
+    return pd.DataFrame(rows), _chance(labels, films)
+
+
+def _chance(labels: np.ndarray, films: np.ndarray) -> float:
+    """Share of scene pairs of different films with the same label; counted, not listed: there are N^2."""
+    of_label, of_film = pd.factorize(labels)[0], pd.factorize(films)[0]
+    of_both = of_label * (of_film.max() + 1) + of_film
+
+    def alike(codes: np.ndarray) -> int:
+        return int((np.unique(codes, return_counts=True)[1] ** 2).sum())
+
+    pairs = len(labels) ** 2 - alike(of_film)
+    return (alike(of_label) - alike(of_both)) / pairs if pairs else float("nan")
 
 
 def _film_interval(films: np.ndarray, values: np.ndarray, samples: int = 1000) -> tuple[float, float]:

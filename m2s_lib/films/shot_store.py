@@ -6,13 +6,16 @@ copied or parsed. JPEG keyframes (about a tenth of the bytes) are a list of k im
 reading. A film that came as ready features has no pixels.
 """
 
+import contextlib
+import copy
 import io
 import math
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -263,6 +266,22 @@ class StorePaths(Mapping):
     def __contains__(self, film_id: object) -> bool:
         return film_id in self._paths
 
+    def only(self, films: Iterable[str]) -> Self:
+        """These films alone, in this order, opened as lazily: a dict of stores holds a file open for each.
+
+        Raises M2SError for films that have no store here.
+        """
+        films = list(films)
+        if missing := [film for film in films if film not in self._paths]:
+            place = next((Path(path).parent for path in self._paths.values()), "an empty folder")
+            raise M2SError(
+                f"{len(missing)} of {len(films)} films have no shots in {place}, e.g. {missing[0]!r}: "
+                "run stage 01 again"
+            )
+        chosen = copy.copy(self)
+        chosen._paths, chosen._open = {film: self._paths[film] for film in films}, OrderedDict()
+        return chosen
+
 
 class StoreFolder(StorePaths):
     """The stores of a folder by film id, in the order of their names."""
@@ -275,6 +294,22 @@ class StoreFolder(StorePaths):
         super().__init__({p.name.removesuffix(SUFFIX): p for p in sorted(files)}, keep)
 
 
-def open_stores(folder: str | os.PathLike, keep: int = 256) -> StoreFolder:
-    """The stores of `folder` (01_shot_encoding/shots) by film id, opened lazily, at most `keep` at a time."""
-    return StoreFolder(folder, keep)
+def open_stores(folder: str | os.PathLike, keep: int | None = 256) -> StoreFolder:
+    """The stores of `folder` (01_shot_encoding/shots) by film id, opened lazily, at most `keep` at a time.
+
+    None keeps as many as the system lets a process open, for training, which reads from all films in turn.
+    """
+    return StoreFolder(folder, most_open() if keep is None else keep)
+
+
+def most_open(spare: int = 512) -> int:
+    """How many stores may be open at once: the system's limit of files for a process, raised as far as it
+    may be, less `spare`; at most 60,000, since maps are limited, too."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return max(min(soft if soft > 0 else 60_000, 60_000 + spare) - spare, 256)

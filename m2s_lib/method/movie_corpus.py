@@ -1,4 +1,4 @@
-"""The films that movie similarity learning trains on: their shot features on the device, and pairs of them.
+"""The films that movie similarity learning trains on: their shot features, and pairs of them.
 
 A film pair is one number, low index * films + high index, so that sets of pairs are sorted arrays.
 """
@@ -13,19 +13,34 @@ from torch import Tensor
 from m2s_lib.errors import M2SError
 from m2s_lib.method.movie_encoder import check_features
 
+_HOST_BYTES = 64 << 20  # of a corpus held in memory on the CPU: reading larger ones costs little there
+_GPU_SHARE = 0.6  # of a GPU's free memory, the rest is for training
+
+
+def room_on(device: torch.device) -> int:
+    """Bytes of a corpus that may be held on a device."""
+    return int(_GPU_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else _HOST_BYTES
+
 
 class MovieCorpus:
-    """Shot features of many films as one tensor [all shots + 1, d]; its last row is zero, for padding.
+    """Shot features of many films, cut out and padded as batches ask for them.
+
+    They are one tensor on the device while that has room for them, so that a batch is one index_select. A
+    corpus that is larger stays where it lies, memory-mapped files as a rule, and each batch reads its films
+    from there: the same numbers, in memory that does not grow with the films.
 
     Args:
         features: film_id -> [n_shots, d]; kept in the order of the sorted ids.
         limit: keep only the first `limit` shots of each film; None keeps all.
         standardise: centre the features and divide by the root mean square of their lengths.
-        device, dtype: of the tensor.
+        device, dtype: of what `take` gives.
+        resident_bytes: largest corpus that is held on the device; None leaves it to `room_on`.
 
     Attributes:
         mean: [d] float64, what was subtracted (zero without `standardise`).
         length: what was divided by (1 without `standardise`).
+        rows: [all shots + 1, d], the last row zero, for padding; None for a corpus that is read as needed.
+        width: d.
 
     Raises:
         M2SError: a film without shots, of another width, or with a value that is not finite.
@@ -38,32 +53,54 @@ class MovieCorpus:
         standardise: bool = False,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        resident_bytes: int | None = None,
     ):
         self.films = sorted(features)
         self.index = {film: i for i, film in enumerate(self.films)}
+        self.device, self.dtype = torch.device(device), dtype
+        self._features, self._limit, self._scale = features, limit, 1.0
         first = np.asarray(features[self.films[0]])
-        width = first.shape[-1] if first.ndim else 0
-        counts, total, square = [], np.zeros(width), 0.0
+        self.width = first.shape[-1] if first.ndim else 0
+        counts = self._measure(standardise)
+        self.counts = torch.tensor(counts, device=device)
+        self.starts = self.counts.cumsum(0) - self.counts
+        self.rows = None
+        room = room_on(self.device) if resident_bytes is None else resident_bytes
+        if (sum(counts) + 1) * self.width * dtype.itemsize <= room:
+            self.rows = torch.zeros(sum(counts) + 1, self.width, dtype=dtype, device=device)
+            for i, (start, count) in enumerate(zip(self.starts.tolist(), counts, strict=True)):
+                self.rows[start : start + count] = self._film(i, 0, count)
+
+    def _measure(self, standardise: bool) -> list[int]:
+        """Check every film and find mean and length; shots of each film."""
+        counts, total, square = [], np.zeros(self.width), 0.0
         for film in self.films:
-            x = check_features(film, features[film], width)[:limit]
+            x = check_features(film, self._features[film], self.width)[: self._limit]
             if not len(x):
                 raise M2SError(f"film {film!r} has no shot features: leave it out or encode it again")
             counts.append(len(x))
             total += x.sum(axis=0, dtype=np.float64)
             square += float(np.einsum("ud,ud->", x, x, dtype=np.float64))
         n = sum(counts)
-        self.mean = total / n if standardise else np.zeros(width)
+        self.mean = total / n if standardise else np.zeros(self.width)
         self.length = float(np.sqrt(max(square / n - self.mean @ self.mean, 0.0))) if standardise else 1.0
         if self.length**2 <= 1e-10 * square / n:
             raise M2SError(
                 f"the shot features of all {len(counts)} films are the same: encode the films again"
             )
-        self.counts = torch.tensor(counts, device=device)
-        self.starts = self.counts.cumsum(0) - self.counts
-        self.rows = torch.zeros(n + 1, width, dtype=dtype, device=device)
-        for film, start, count in zip(self.films, self.starts.tolist(), counts, strict=True):
-            x = (np.asarray(features[film][:limit], dtype=np.float64) - self.mean) / self.length
-            self.rows[start : start + count] = torch.from_numpy(x.astype(np.float32))
+        return counts
+
+    def _film(self, i: int, start: int, count: int) -> Tensor:
+        """Shots of film number i, standardised: float32 [count, d], on the CPU."""
+        x = np.asarray(self._features[self.films[i]][start : start + count], dtype=np.float64)
+        return torch.from_numpy(((x - self.mean) / self.length).astype(np.float32))
+
+    def multiply(self, factor: float) -> None:
+        """Multiply all features by a number."""
+        if self.rows is None:
+            self._scale *= factor
+        else:
+            self.rows.mul_(factor)
 
     def take(self, films: Tensor, u: int, offsets: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Cut films out of the corpus.
@@ -78,10 +115,20 @@ class MovieCorpus:
         """
         offsets = torch.zeros_like(films) if offsets is None else offsets
         lengths = (self.counts[films] - offsets).clamp(max=u)
+        if self.rows is None:
+            return self._read(films, u, offsets, lengths), lengths
         t = torch.arange(u, device=films.device)
         rows = (self.starts[films] + offsets)[:, None] + t  # [b, u]
         rows = torch.where(t < lengths[:, None], rows, len(self.rows) - 1)
         return self.rows.index_select(0, rows.flatten()).unflatten(0, rows.shape), lengths
+
+    def _read(self, films: Tensor, u: int, offsets: Tensor, lengths: Tensor) -> Tensor:
+        """What index_select would have given, from where the features lie."""
+        out = torch.zeros(len(films), u, self.width, dtype=self.dtype)
+        cuts = torch.stack([films, offsets, lengths]).cpu().tolist()
+        for row, film, start, count in zip(out, *cuts, strict=True):
+            row[:count] = self._film(film, start, count)
+        return out.to(self.device).mul_(self._scale)
 
     def pair_codes(self, pairs: pd.DataFrame) -> np.ndarray:
         """Numbers of the film pairs in columns film_a and film_b [pairs], in either order.

@@ -1,7 +1,8 @@
 """Movie similarity learning (§3.1.2, supp. 1.1b): train E_movie to tell similar film pairs from random ones.
 
-The shot features of the whole corpus stay on the device, so a batch is one index_select and no step copies
-them from the host. `movie_encoder` holds the model; its names can be imported from here too.
+The shot features of the whole corpus stay on the device while it has room for them, so that a batch is one
+index_select and no step copies them from the host (`movie_corpus`). `movie_encoder` holds the model; its
+names can be imported from here too.
 """
 
 import time
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 _START_V = 64.0  # |V|^2 at the start: SGD at lr 0.1 diverges from about 200 on, learns slowly below 30
+
+_SCORED = 512  # film pairs scored at once: 0.25 MB a film at the paper's size
 
 
 @dataclass(frozen=True)
@@ -142,9 +145,9 @@ def train_movie_encoder(
     train, held, others = split_pairs(rng, len(features), similar, config.held_out)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
-        model = MoviePairModel(config.pooling, corpus.rows.shape[1], config.hidden, config.dropout).to(device)
+        model = MoviePairModel(config.pooling, corpus.width, config.hidden, config.dropout).to(device)
         length = config.feature_length or _start_length(model, corpus)
-        corpus.rows.mul_(length)
+        corpus.multiply(length)
         log = _train(model.train(), corpus, train, np.union1d(similar, others), config, rng)
     measures = _evaluate(model.eval(), corpus, held, others)
     _fold(model.encoder.fc1, corpus.mean, length / corpus.length)
@@ -154,7 +157,7 @@ def train_movie_encoder(
 @torch.no_grad()
 def _start_length(model: MoviePairModel, corpus: MovieCorpus) -> float:
     """Feature length at which the untrained model's |V|^2 is near `_START_V`, by bisection on a few films."""
-    films = torch.arange(min(8, len(corpus.films)), device=corpus.rows.device)
+    films = torch.arange(min(8, len(corpus.films)), device=corpus.device)
     x, lengths = corpus.take(films, model.pooling.shots_read)
 
     def size(length: float) -> float:
@@ -209,7 +212,7 @@ def _gradients(model, corpus, codes: np.ndarray, config: MovieTrainConfig, rng) 
     """Add up the gradients of one batch, similar pairs first; return (loss, accuracy) on the device."""
     ab = corpus.films_of(codes)  # [2, b]
     ab = np.where(rng.random(len(codes)) < 0.5, ab, ab[::-1])
-    device, pooling = corpus.rows.device, config.pooling
+    device, pooling = corpus.device, config.pooling
     films = torch.from_numpy(ab).to(device)
     target = torch.from_numpy(np.repeat([1, 0], len(codes) // 2)).to(device)  # [b]
     offsets = torch.zeros_like(films)
@@ -236,11 +239,17 @@ def _part_size(ab: np.ndarray, config: MovieTrainConfig) -> int:
     return len(ab[0]) if len(np.unique(ab)) <= 2 * config.part else config.part
 
 
-@torch.no_grad()
 def _scores(model: MoviePairModel, corpus: MovieCorpus, codes: np.ndarray) -> np.ndarray:
-    """Similarity logit of film pairs, the mean over both orders; each film's half is computed once."""
+    """Similarity logit of film pairs, the mean over both orders; so many pairs at a time."""
+    parts = np.split(codes, range(_SCORED, len(codes), _SCORED))
+    return np.concatenate([_scores_of(model, corpus, part) for part in parts])
+
+
+@torch.no_grad()
+def _scores_of(model: MoviePairModel, corpus: MovieCorpus, codes: np.ndarray) -> np.ndarray:
+    """The same of pairs whose films' halves fit in memory together; each is computed once."""
     films, place = np.unique(corpus.films_of(codes), return_inverse=True)
-    device = corpus.rows.device
+    device = corpus.device
     kept = []
     for part in torch.from_numpy(films).to(device).split(16):
         x, lengths = corpus.take(part, model.pooling.shots_read)

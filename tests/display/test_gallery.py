@@ -233,3 +233,14 @@ class TestWidget:
         monkeypatch.setenv("SERVER_SOFTWARE", "voila/0.5")
         screen.control("clip", (str(tmp_path.parent / "secret.mp4"), 0.0, 2.0))
         assert "on this page a file has to lie in" in screen.panel.html
+
+
+def test_the_film_of_the_query_is_in_a_list_that_is_too_long_for_it(collection, monkeypatch):
+    monkeypatch.setattr("m2s_lib.display.gallery_data.LISTED", 1)
+    assert len(list_films(collection)) == 1
+    hidden = next(f for f in collection.scenes["film_id"].unique() if f != list_films(collection)[0][1])
+    assert [f for _, f in list_films(collection, always=hidden)] == [hidden]
+    screen = Gallery(collection, open_state(collection))
+    screen.control("film", hidden)
+    assert screen.state.query.film_id == hidden
+    assert screen.controls.parts["film"].value == hidden

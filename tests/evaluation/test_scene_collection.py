@@ -8,7 +8,12 @@ import pytest
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders import ColourEncoder, embed_scenes
-from m2s_lib.evaluation.scene_collection import read_collection, scene_labels, write_embeddings
+from m2s_lib.evaluation.scene_collection import (
+    EmbeddingFiles,
+    read_collection,
+    scene_labels,
+    write_embeddings,
+)
 from m2s_lib.files import write_json, write_parquet
 from m2s_lib.films.shot_store import open_stores
 from tests.display.stores import make_store
@@ -43,6 +48,22 @@ def run(tmp_path):
         },
     )
     return tmp_path
+
+
+def test_embeddings_are_filled_as_files_and_named_when_all_are_there(tmp_path):
+    values = {"E_scene": np.eye(5, 7, dtype=np.float32), "E_shot mean": np.ones((5, 3), np.float32)}
+    files = EmbeddingFiles(tmp_path, 5)
+    for name, x in values.items():
+        files(name, x.shape[1])[:] = x
+    assert not (tmp_path / "embeddings.npy").exists()
+    found = files.finish()
+    np.save(tmp_path / "expected.npy", values["E_scene"])
+    assert (tmp_path / "embeddings.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
+    named = json.loads((tmp_path / "encoders.json").read_text())
+    assert named == {"E_scene": "embeddings.npy", "E_shot mean": "encoders/1_e_shot_mean.npy"}
+    for name, x in found.items():
+        np.testing.assert_array_equal(x, values[name])
+    assert sorted(p.name for p in tmp_path.rglob(".*")) == []
 
 
 def test_a_scene_between_the_scenes_has_the_vector_that_08_would_have_given_it(run):

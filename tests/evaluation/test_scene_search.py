@@ -9,6 +9,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.mining_precision import scene_theme
 from m2s_lib.evaluation.retrieval import build_index
 from m2s_lib.evaluation.scene_search import (
+    _chance,
     compare_retrieval,
     example_queries,
     nearest_scenes,
@@ -168,3 +169,11 @@ def test_without_themes_or_enough_neighbours():
     assert found.film_id.tolist() == ["f1"] * 3
     assert "label" not in found
     assert found.attrs["query_label"] == ""
+
+
+def test_chance_is_the_share_of_pairs_of_different_films_by_counting():
+    rng = np.random.default_rng(0)
+    labels, films = (np.array(list(letters), object)[rng.integers(0, 3, 40)] for letters in ("xyz", "abc"))
+    other = films[:, None] != films[None, :]
+    assert _chance(labels, films) == (labels[:, None] == labels[None, :])[other].mean()
+    assert np.isnan(_chance(labels[:2], np.array(["a", "a"], object)))

@@ -1,5 +1,7 @@
 """Features as they lie on disk, checked against the shots they belong to."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -66,3 +68,15 @@ def test_nothing_is_unpickled(stores, tmp_path):
     np.save(folder / "b.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(M2SError, match="features of film b at .* cannot be read"):
         read_features(folder, stores)
+
+
+def test_few_are_mapped_at_a_time_and_they_travel_as_a_folder(stores, tmp_path, monkeypatch):
+    monkeypatch.setattr("m2s_lib.films.features.OPEN", 1)
+    found = read_features(write(tmp_path / "features", a=rows(5), b=rows(3)), stores)
+    assert [len(found[film]) for film in ("a", "b", "a")] == [5, 3, 5]
+    assert len(found._open) == 1
+    with pytest.raises(KeyError):
+        found["c"]
+    assert "c" not in found
+    other = pickle.loads(pickle.dumps(found))
+    np.testing.assert_array_equal(other["b"], found["b"])

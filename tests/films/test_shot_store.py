@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
-from m2s_lib.films.shot_store import ShotStore, open_stores, write_shots
+from m2s_lib.films.shot_store import ShotStore, most_open, open_stores, write_shots
 
 RNG = np.random.default_rng(7)
 
@@ -190,6 +190,17 @@ def test_a_folder_of_stores_opens_lazily_and_keeps_few(tmp_path):
         stores["z"]
 
 
+def test_some_stores_of_a_folder_stay_lazy_and_in_the_order_asked_for(tmp_path):
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"{name}.arrow", n=3)
+    some = open_stores(tmp_path, keep=1).only(["c", "a"])
+    assert [store.film_id for store in some.values()] == ["c", "a"]
+    assert len(some._open) == 1
+    assert "b" not in some
+    with pytest.raises(M2SError, match="1 of 2 films have no shots in .*'z': run stage 01 again"):
+        some.only(["a", "z"])
+
+
 def test_a_store_travels_to_another_process_as_its_path(tmp_path):
     frames = write(tmp_path / "a.arrow", n=200)
     message = pickle.dumps(ShotStore(tmp_path / "a.arrow"))
@@ -206,3 +217,15 @@ def test_no_space_left_says_so_and_leaves_the_old_store(tmp_path):
     with pytest.raises(M2SError, match=r"no space left while writing .*full.arrow"):
         write(path, n=500)
     np.testing.assert_array_equal(ShotStore(path).keyframes(), old)
+
+
+def test_training_may_open_as_many_stores_as_the_system_allows(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = most_open()
+    try:
+        assert 256 <= most <= 60_000
+        assert most == 256 or resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= most
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -48,6 +48,20 @@ def test_standardised_features_are_centred_and_of_length_one():
     assert not corpus.rows[-1].any()  # padding stays zero, it is not centred
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_corpus_that_is_read_as_needed_gives_the_same_numbers(dtype):
+    held, read = (MovieCorpus(corpus_features((30, 50, 9), d=6), 40, True, dtype=dtype, resident_bytes=room)
+                  for room in (1 << 30, 0))  # fmt: skip
+    assert held.rows is not None
+    assert read.rows is None
+    for corpus in (held, read):
+        corpus.multiply(3.7)
+    films, offsets = torch.tensor([2, 0, 1, 0]), torch.tensor([4, 11, 0, 29])
+    for at in (None, offsets):
+        for a, b in zip(held.take(films, 20, at), read.take(films, 20, at), strict=True):
+            assert torch.equal(a, b)
+
+
 def test_bad_films_are_named():
     features = corpus_features()
     features["film1"][5, 2] = np.inf
