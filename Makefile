@@ -60,7 +60,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray"
 	$(MAKE) nbval
 
 # nbval runs every notebook in order, as papermill prepares it with the smoke profile.
