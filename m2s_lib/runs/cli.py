@@ -164,7 +164,8 @@ def _run_rows(profile, options: argparse.Namespace) -> int:
     from m2s_lib.engine import open_engine
     from m2s_lib.runs.project import is_url
     from m2s_lib.runs.report import summary_table, write_report
-    from m2s_lib.runs.rows import plan_rows, rows_summary, run_rows
+    from m2s_lib.runs.row_plan import plan_rows
+    from m2s_lib.runs.rows import rows_summary, run_rows
 
     if options.only or options.from_:
         raise M2SError(

@@ -12,7 +12,7 @@ import pytest
 
 from m2s_lib.runs.parameters import load_profile, profile_names, read_parameters
 from m2s_lib.runs.plan import plan_run
-from m2s_lib.runs.rows import plan_rows
+from m2s_lib.runs.row_plan import plan_rows
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

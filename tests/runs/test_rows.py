@@ -10,7 +10,8 @@ from m2s_lib.runs import kernel, open_stage
 from m2s_lib.runs.cli import main
 from m2s_lib.runs.parameters import load_profile
 from m2s_lib.runs.pipeline import StageFailed
-from m2s_lib.runs.rows import plan_rows, rows_summary, run_rows
+from m2s_lib.runs.row_plan import plan_rows
+from m2s_lib.runs.rows import rows_summary, run_rows
 from tests.runs.toy import injected, notebook
 
 TEXT = """
