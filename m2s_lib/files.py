@@ -39,16 +39,40 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise M2SError(
-                f"no space left while writing {path}: free some disk and run the same command again; "
-                "what is already written is kept"
-            ) from error
+            raise _no_space(path) from error
         if error.errno in _FORBIDDEN:
             raise M2SError(f"{path} cannot be written ({error.strerror}): choose another folder") from error
         raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _no_space(path: Path) -> M2SError:
+    return M2SError(
+        f"no space left while writing {path}: free some disk and run the same command again; "
+        "what is already written is kept"
+    )
+
+
+def reserve(path: str | os.PathLike, name: str | os.PathLike) -> None:
+    """Make sure that the disk has room for a file that is mapped and not yet filled: a full disk would end
+    the process with a bus error while it is.
+
+    Raises M2SError that speaks of `name`, and removes the file, when there is no room.
+    """
+    path = Path(path)
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        with open(path, "r+b") as f:
+            os.posix_fallocate(f.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            path.unlink(missing_ok=True)
+            raise _no_space(Path(name)) from error
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
 
 
 def remove_temporaries(folder: str | os.PathLike) -> int:

@@ -18,7 +18,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.mining_precision import scene_theme
 from m2s_lib.evaluation.retrieval import build_index, load_index, search
 from m2s_lib.evaluation.scene_queries import QueryEncoders
-from m2s_lib.files import atomic_path, read_json, read_parquet, write_json
+from m2s_lib.files import atomic_path, read_json, read_parquet, reserve, write_json
 from m2s_lib.films.decoding import ScanConfig
 from m2s_lib.films.shot_store import ShotStore, open_stores
 from m2s_lib.films.synthetic_files import true_labels
@@ -84,8 +84,15 @@ class EmbeddingFiles:
         """An encoder's float32 [n, dim] to fill."""
         slug = re.sub(r"\W+", "_", name).strip("_").lower()
         self._names[name] = f"encoders/{len(self._names)}_{slug}.npy" if self._names else "embeddings.npy"
-        temporary = self._open.enter_context(atomic_path(self.folder / self._names[name]))
-        return np.lib.format.open_memmap(temporary, "w+", np.float32, (self.n, dim))
+        path = self.folder / self._names[name]
+        temporary = self._open.enter_context(atomic_path(path))
+        try:
+            values = np.lib.format.open_memmap(temporary, "w+", np.float32, (self.n, dim))
+            reserve(temporary, path)
+        except (M2SError, OSError) as error:
+            self._open.__exit__(type(error), error, error.__traceback__)  # the files begun go away
+            raise
+        return values
 
     def finish(self) -> dict[str, np.ndarray]:
         """Give the files their names; what they hold, mapped into memory to be read."""

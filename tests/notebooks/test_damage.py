@@ -169,7 +169,10 @@ def test_notebooks_write_into_the_run_and_nowhere_else(whole, tmp_path):
             (run_dir / stage).symlink_to(whole[0] / stage)
     command = [sys.executable, "-B", "-c", AUDITED, whole[1], run_dir]
     (tmp_path / "temporary").mkdir()
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    elsewhere = dict.fromkeys(
+        ("TMPDIR", "MPLCONFIGDIR", "IPYTHONDIR", "TORCHINDUCTOR_CACHE_DIR"), str(tmp_path / "temporary")
+    )
+    environment = {**os.environ, **elsewhere}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     written = [p for p in done.stdout.splitlines() if p.startswith("/")]
