@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from m2s_lib.bench.timing import Work
+from m2s_lib.bench.timing import NONE, Work
 from m2s_lib.errors import M2SError
-
-NONE = float("nan")
 
 
 @dataclass(frozen=True)
@@ -20,21 +19,46 @@ class Setting:
     folder: Path  # for files made on the way
     device: torch.device
     small: bool = False
+    as_gpu: bool = False  # for tests: the GPU's way of doing it (bf16, batches, its baseline) on the CPU
 
-    def size(self, full: int, small: int) -> int:
-        return small if self.small else full
+    @property
+    def gpu(self) -> bool:
+        """Whether the GPU's way is taken."""
+        return self.as_gpu or self.device.type == "cuda"
+
+    def size(self, full: int, small: int, gpu: int | None = None) -> int:
+        """`full`, or `gpu` instead of it on the GPU where it is given, or `small`."""
+        return small if self.small else gpu if gpu is not None and self.gpu else full
+
+    def bf16(self, enabled: bool = True):
+        """Autocast to bf16 on the GPU; nothing elsewhere."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled and self.gpu)
+
+
+class Aim(NamedTuple):
+    """What a row aims at; NaN: nothing."""
+
+    ratio: float = NONE  # baseline over ours, at least
+    over_floor: float = NONE  # at most
+    most_s: float = NONE  # seconds an item, at most
+    wait: float = NONE  # share of the time spent waiting for data, at most
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A hot path: what it is compared with, what is aimed at on CPU and on CUDA (ratio, most over floor)."""
+    """A hot path: what it is compared with, and what is aimed at on CPU and on CUDA (the fields of Aim)."""
 
     name: str
     item: str  # what seconds are counted for
     baseline: str
     make: Callable[[Setting], Work]  # asserts that both sides agree
-    cpu: tuple[float, float] | None = (NONE, NONE)  # None: not run there
-    cuda: tuple[float, float] | None = None
+    cpu: tuple[float, ...] | None = ()  # None: not run there
+    cuda: tuple[float, ...] | None = None
+
+    def aim(self, device: torch.device) -> Aim | None:
+        """What is aimed at there; None: it does not run there."""
+        aims = self.cuda if device.type == "cuda" else self.cpu
+        return None if aims is None else Aim(*aims)
 
 
 def agree(name: str, ours, theirs, tolerance: float = 0.0) -> None:

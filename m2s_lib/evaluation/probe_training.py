@@ -149,13 +149,14 @@ def train_stack(stack, data: StackData, configs: list, of_data: list[int], choos
         choose: 'top-1', 'ap' or 'loss'; equal scores are decided by the loss, then by the earlier epoch.
     """
     device = data.x.device
-    outcomes = [Outcome([p[0].clone() for p in stack.states(torch.tensor([e], device=device))])
-                for e in range(len(configs))]  # fmt: skip
+    best = [p.clone() for p in stack.states(slice(None))]  # [E, ...], each model's of its best epoch
+    outcomes = [Outcome([]) for _ in configs]
     left, of_data = list(range(len(configs))), torch.tensor(of_data, device=device)
     for epoch in range(1, max(c.epochs for c in configs) + 1):
         _one_epoch(stack, data, of_data, configs[left[0]].batch, epoch)
         with torch.no_grad():
-            going_on = _validate(stack, data, of_data, [outcomes[e] for e in left], choose, epoch)
+            going_on, improved = _validate(stack, data, of_data, [outcomes[e] for e in left], choose, epoch)
+            _keep(best, stack, left, improved)
         for place, e in enumerate(left):
             c = configs[e]
             waited = epoch - outcomes[e].epoch
@@ -167,7 +168,22 @@ def train_stack(stack, data: StackData, configs: list, of_data: list[int], choos
                 break
             stack.keep(which)
             of_data = of_data[which]
+    for e, out in enumerate(outcomes):
+        out.state = [p[e].clone() for p in best]
     return outcomes
+
+
+def _keep(best: list[Tensor], stack, left: list[int], improved: list[int]) -> None:
+    """Copy the parameters of the models at the places `improved` of the stack; `left` says which they are."""
+    if len(improved) == len(best[0]):  # all: nothing to look up
+        for kept, new in zip(best, stack.states(slice(None)), strict=True):
+            kept.copy_(new)
+    elif improved:
+        device = best[0].device
+        to = torch.tensor([left[place] for place in improved], device=device)
+        which = torch.tensor(improved, device=device)
+        for kept, new in zip(best, stack.states(which), strict=True):
+            kept.index_copy_(0, to, new)
 
 
 def _one_epoch(stack, data: StackData, of_data: Tensor, batch: int, epoch: int) -> None:
@@ -195,8 +211,9 @@ def _one_epoch(stack, data: StackData, of_data: Tensor, batch: int, epoch: int) 
 
 def _validate(
     stack, data: StackData, of_data: Tensor, outcomes: list[Outcome], choose: str, epoch: int
-) -> list:
-    """Score every model on its validation items and keep the better ones; False for those that diverged."""
+) -> tuple[list[bool], list[int]]:
+    """Score every model on its validation items: False for those that diverged, and the places of those that
+    are better than before."""
     improved, going_on = [], [True] * len(outcomes)
     for t in of_data.unique().tolist():
         mine = (of_data == t).nonzero()[:, 0]
@@ -212,10 +229,7 @@ def _validate(
             elif score > out.score or (score == out.score and value < out.loss):
                 out.epoch, out.score, out.loss = epoch, score, value
                 improved.append(place)
-    for place in improved:
-        for kept, new in zip(outcomes[place].state, stack.states(slice(place, place + 1)), strict=True):
-            kept.copy_(new[0])
-    return going_on
+    return going_on, sorted(improved)
 
 
 def _first_weights(sizes: list[int], outputs: int, seed: int) -> list[Tensor]:

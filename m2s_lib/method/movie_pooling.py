@@ -65,7 +65,15 @@ def valid_shots(lengths: Tensor, u: int, dtype: torch.dtype) -> Tensor:
 def block_sums(h: Tensor, valid: Tensor, pooling: Pooling) -> Tensor:
     """Sums over blocks of gcd(kernel, stride) real shots: h [b, u, d], valid [b, u] -> [b, blocks, d]."""
     block = gcd(pooling.avg_kernel, pooling.avg_stride)
+    if h.is_cuda:
+        return masked_sums(h, valid, block)
     return torch.einsum("bgsd,bgs->bgd", h.unflatten(1, (-1, block)), valid.unflatten(1, (-1, block)))
+
+
+def masked_sums(h: Tensor, valid: Tensor, block: int) -> Tensor:
+    """`block_sums` for a GPU, where the contraction would be a product of one row for each block: tens of
+    thousands of them. Added up in float32 and rounded once, under autocast too."""
+    return (h * valid[..., None]).unflatten(1, (-1, block)).sum(2, dtype=h.dtype)
 
 
 def window_means(blocks: Tensor, pooling: Pooling) -> Tensor:

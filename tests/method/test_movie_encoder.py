@@ -28,6 +28,7 @@ from m2s_lib.method.movie_encoder import (
     save_movie_encoder,
     valid_shots,
 )
+from m2s_lib.method.movie_pooling import block_sums, masked_sums
 
 
 class FixedDropout(nn.Module):
@@ -206,6 +207,25 @@ def test_block_sums_are_the_average_pool():
         expected = F.avg_pool1d(x.mT, pooling.avg_kernel, pooling.avg_stride).mT[:, : pooling.rows]
         found = pool_shots(x[:, :read], valid[:, :read], pooling)
         assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_the_gpus_block_sums_are_the_same():
+    pooling = Pooling(200, 8, 4, 4, 2)
+    x, n = films(pooling, [200, 77, 3, 200], dtype=torch.float32)
+    valid = valid_shots(n, pooling.shots, x.dtype)
+    found, expected = [], []
+    for sums, to in (
+        (masked_sums(x.requires_grad_(), valid, 4), found),
+        (block_sums(x, valid, pooling), expected),
+    ):
+        to += [sums, *torch.autograd.grad(sums.square().sum(), x)]
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = masked_sums(x.bfloat16(), valid.bfloat16(), 4)
+    assert half.dtype == torch.bfloat16
+    whole = torch.arange(200.0)[None, :, None].expand(4, -1, 3)  # whole numbers: no order of adding matters
+    assert torch.equal(masked_sums(whole, valid, 4), block_sums(whole, valid, pooling))
 
 
 def test_encoder_layers():
