@@ -5,8 +5,10 @@
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ from m2s_lib.evaluation.probe_training import MLPStack, StackData, train_stack
 from m2s_lib.evaluation.vectors import checked_rows
 
 _CHOICE = {"cross_entropy": "top-1", "mse": "loss", "bce": "ap"}  # what a task is measured by
-_TOGETHER = {"cpu": 64, "cuda": 256}  # models in one stack
+_TOGETHER = {"cpu": 16, "cuda": 256}  # models in one stack; 16 of width 64 stay in a core's cache
 _WIDE_ON_CPU = 128  # from this hidden width on, weights leave the CPU's caches and stacking gains nothing
 
 
@@ -142,7 +144,7 @@ def train_probe_sets(
     Args:
         tasks: items of each task and the configs to train on them.
         device: where to train.
-        together: probes in a stack at most; None: 256 on a GPU, 64 on a CPU, but 1 for wide layers there.
+        together: probes in a stack at most; None: 256 on a GPU, 16 on a CPU, but 1 for wide layers there.
 
     Returns:
         The probes of each task, in the order of its configs.
@@ -162,12 +164,28 @@ def train_probe_sets(
         size = together or (
             1 if device.type == "cpu" and config.hidden > _WIDE_ON_CPU else _TOGETHER[device.type]
         )
-        for first in range(0, len(jobs), size):
-            some = jobs[first : first + size]
-            trained = _train_group(shape, [(checked[t], tasks[t][1][i], t) for t, i in some], device)
-            for (t, i), probe in zip(some, trained, strict=True):
-                probes[t][i] = probe
+        stacks = [
+            [(checked[t], tasks[t][1][i], t) for t, i in jobs[first : first + size]]
+            for first in range(0, len(jobs), size)
+        ]
+        trained = _in_turn_or_beside(functools.partial(_train_group, shape, device=device), stacks, device)
+        for (t, i), probe in zip(jobs, (probe for stack in trained for probe in stack), strict=True):
+            probes[t][i] = probe
     return probes
+
+
+def _in_turn_or_beside(train: Callable, stacks: list, device: torch.device) -> list:
+    """`train` of each stack. Stacks of several probes run side by side on the CPU, with one core each: the
+    products of one step are too small for all cores to share. A probe is the same to the last bit."""
+    threads = torch.get_num_threads()
+    workers = min(threads, len(stacks))
+    if device.type != "cpu" or workers == 1 or len(stacks[0]) == 1:
+        return [train(stack) for stack in stacks]
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(train, stacks))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _shape(data: ProbeData, c: ProbeConfig) -> tuple:

@@ -112,6 +112,19 @@ def test_training_equals_a_plain_torch_loop(loss, layers, together, clip):
             np.testing.assert_allclose(mine.squeeze(0), theirs.numpy().T, atol=1e-5)
 
 
+def test_stacks_side_by_side_are_the_same_to_the_last_bit():
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((40, 12)).astype(np.float32), rng.integers(0, 3, 40)
+    configs = [ProbeConfig(hidden=8, batch=8, epochs=2, seed=s, lr=0.1) for s in range(20)]
+    threads = torch.get_num_threads()
+    found = [train_probes(x, y, x, y, configs, together=n) for n in (20, 6)]  # one stack, and four
+    assert torch.get_num_threads() == threads
+    assert [p.config.seed for p in found[1]] == list(range(20))
+    for one, other in zip(*found, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one.weights, other.weights, strict=True))
+        assert one.history.equals(other.history)
+
+
 def test_tasks_of_different_size_and_classes_share_a_stack_without_touching_each_other():
     sets = []
     for i, (n, classes) in enumerate([(50, 3), (33, 5), (60, 2)]):
