@@ -7,7 +7,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait for a model hub
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("any machine", deadline=None)  # a busy machine is slow, not wrong
+settings.load_profile("any machine")
 ROOT = Path(__file__).resolve().parent.parent
 
 

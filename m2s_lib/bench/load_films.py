@@ -24,12 +24,14 @@ parameters:
 """
 
 
-def write_run(run_dir: Path, films: int, pixels: int = 16, seed: int = 0) -> int:
+def write_run(
+    run_dir: Path, films: int, pixels: int = 16, seed: int = 0, shots: tuple[int, int] = SHOTS
+) -> int:
     """Write the folders of stages 01 and 04 and log.parquet; film i is the same however many there are.
 
     Args:
         films: how many. pixels: side of the keyframes, 0 for films that have features only; with pixels
-            there is an E_scene of the smallest kind.
+            there is an E_scene of the smallest kind. shots: of a film, least and most.
 
     Returns:
         How many shots they have.
@@ -37,7 +39,7 @@ def write_run(run_dir: Path, films: int, pixels: int = 16, seed: int = 0) -> int
     first, rows = run_dir / "01_shot_encoding", []
     for i in range(films):
         rng = np.random.default_rng([seed, i])
-        film, n = f"film{i:05d}", int(rng.integers(SHOTS[0], SHOTS[1] + 1))
+        film, n = f"film{i:05d}", int(rng.integers(shots[0], shots[1] + 1))
         write_npy(first / "features" / f"{film}.npy", film_like(rng, n, WIDTH))
         rows.append((film, f"Film {i}", "", n, write_store(first / "shots", film, n, pixels, rng)))
     table = pd.DataFrame(rows, columns=["film_id", "title", "path", "n_shots", "duration_s"])

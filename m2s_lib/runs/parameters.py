@@ -114,12 +114,14 @@ def read_notebook_parameters(path: Path) -> tuple[dict[str, Parameter], list[str
     stage = path.stem
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return {}, [f"{stage}: {path} cannot be read as a notebook ({error})"]
-    tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
-    if len(tagged) != 1:
-        return {}, [f"{stage}: needs one cell tagged 'parameters', has {len(tagged)}"]
-    found, problems = parse_cell("".join(tagged[0]["source"]), stage)
+        tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
+        sources = ["".join(c["source"]) for c in tagged]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        said = f"{type(error).__name__}: {error}"
+        return {}, [f"{stage}: {path} cannot be read as a notebook ({said})"]
+    if len(sources) != 1:
+        return {}, [f"{stage}: needs one cell tagged 'parameters', has {len(sources)}"]
+    found, problems = parse_cell(sources[0], stage)
     if RUN_DIR not in found and not problems:
         problems.append(f"{stage}: the parameters cell lacks run_dir, the folder of the run")
     return found, problems

@@ -12,19 +12,21 @@ import threading
 import time
 from pathlib import Path
 
+from m2s_lib.films import features
 from m2s_lib.method import movie_corpus, pair_miner
 from m2s_lib.runs.kernel import parameterized
 from m2s_lib.runs.parameters import RUN_DIR
 from m2s_lib.runs.plan import plan_run
 
 STAGES = ("02", "03", "08")
-FEW_FILES = 400
+FEW_FILES = 320
 
 
 def main(run_dir: str, profile: str) -> None:
     os.environ |= {"M2S_PIPELINE": "1", "MPLBACKEND": "agg"}
     resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_FILES, FEW_FILES))
     pair_miner._CACHE_BYTES = movie_corpus._HOST_BYTES = 4 << 20
+    features.OPEN = 16
     # a small batch: it holds the same number of films whatever there are
     plan = plan_run(profile, run_dir, only=STAGES, overrides=["02.movie_batch=8"])
     most, done = [0], threading.Event()

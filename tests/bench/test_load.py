@@ -16,8 +16,9 @@ from m2s_lib.films.similar_films import similar_films
 from tests.bench.load_stages import STAGES
 from tests.conftest import ROOT
 
-SIZES = (150, 300)
-MB_A_FILM = 0.08  # half of what a film's features take
+SIZES = (80, 160)
+LONG = (600, 600)  # shots of a film: its features, 1.2 MB, stand out from what a process's memory varies by
+MB_A_FILM = 1.2  # so none of the stages may hold every film's; 08 keeps what it searches, two thirds of it
 
 
 def test_films_are_the_same_however_many_there_are(tmp_path):
@@ -77,7 +78,7 @@ def test_memory_and_open_files_do_not_grow_with_the_films(tmp_path):
     running = []
     for films in SIZES:
         run_dir = tmp_path / str(films)
-        write_run(run_dir, films, pixels=0)
+        write_run(run_dir, films, pixels=0, shots=LONG)
         profile = run_dir / "load.yaml"
         profile.write_text(PROFILE.format(log=run_dir / "log.parquet", size=64), encoding="utf-8")
         command = [sys.executable, "-m", "tests.bench.load_stages", str(run_dir), str(profile)]
