@@ -34,8 +34,23 @@ def read_record(run_dir: Path, stage: str) -> dict:
     """The record of a stage, {} when there is none or it is cut short (it then counts as not run)."""
     with contextlib.suppress(M2SError):
         record = read_json(run_dir / stage / RECORD)
-        return record if isinstance(record, dict) else {}
+        return record if _sound(record) else {}
     return {}
+
+
+def _sound(record: object) -> bool:
+    """Whether a record has the form that it is written in, as far as it goes."""
+    if not isinstance(record, dict):
+        return False
+    lists = (("inputs", {"path": str, "fingerprint": str}), ("outputs", {"path": str, "size": int}))
+    return all(isinstance(record.get(name, {}), dict) for name in ("parameters", "metrics")) and all(
+        isinstance(record.get(name, []), list)
+        and all(
+            isinstance(e, dict) and all(isinstance(e.get(k), t) for k, t in form.items())
+            for e in record.get(name, [])
+        )
+        for name, form in lists
+    )
 
 
 def plain(value: object) -> object:
