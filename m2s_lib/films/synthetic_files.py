@@ -35,6 +35,7 @@ from m2s_lib.films.synthetic import (
     World,
     WorldConfig,
 )
+from m2s_lib.processes import cores
 from m2s_lib.progress import Progress
 
 _VERSION = 1  # raise when the same plan gives other transitions or another truth than before
@@ -246,8 +247,7 @@ def run_jobs(task: Callable, jobs: list, workers: int, what: str) -> None:
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(workers or cores, len(jobs))
+    workers = min(workers or cores(), len(jobs))
     bar = Progress(what, total=len(jobs), unit="films")
     if workers <= 1:
         for job in jobs:

@@ -221,11 +221,6 @@ def device() -> str:
     return torch.cuda.get_device_name() if used else "cpu"
 
 
-def cpu_count() -> int:
-    """CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def peak_memory_mb() -> float:
     """Peak resident memory of this process plus that of its largest finished child, MB."""
     unit = 1 if sys.platform == "darwin" else 1024

@@ -16,6 +16,7 @@ import pandas as pd
 
 from m2s_lib import files
 from m2s_lib.errors import M2SError
+from m2s_lib.processes import cores
 from m2s_lib.runs import record
 from m2s_lib.runs.locks import FolderLock
 from m2s_lib.runs.outputs import NOT_OUTPUTS, NOTEBOOKS, outputs
@@ -255,7 +256,7 @@ class Stage:
             "git": record.git_state(self.root),
             "source": record.source_state(self.root / "notebooks" / f"{self.name}.ipynb"),
             "device": record.device(),
-            "cpus": record.cpu_count(),
+            "cpus": cores(),
             "peak_memory_mb": peak,
             "metrics": metrics,
             "figures": list(self._figures.values()),
