@@ -4,7 +4,7 @@ A claim compares two things that were measured alike: rows of Table 1, or encode
 the difference, paired over repeats; it counts as seen when the 95 % interval of the mean lies above 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,11 +106,16 @@ CLAIMS = (
 )  # fmt: skip
 
 
-def measure_claims(measured: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+def measure_claims(
+    measured: pd.DataFrame, claims: Sequence[Claim] = CLAIMS, encoders: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Every claim by every measure that it has: the effect and whether it is seen.
 
     Args:
         measured: of `repeats.read_measured`.
+        claims: what to compare.
+        encoders: of `row_tables.row_encoders`, what each row's E_scene was; named where two rows differ in
+            it, since a small run has others than the paper.
 
     Returns:
         `COLUMNS`: compared says which two; effect, ci_low and ci_high are in the measure's unit (0..1),
@@ -121,9 +126,9 @@ def measure_claims(measured: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> 
     lines = []
     for claim in claims:
         both = [_side(measured, *side) for side in (claim.better, claim.worse)]
-        compared = " against ".join(_names(claim))
+        compared = " against ".join(_names(claim, encoders or {}))
         about = {"claim": claim.text, "section": claim.section, "compared": compared}
-        lacking = [name for name, rows in zip(_names(claim), both, strict=True) if rows.empty]
+        lacking = [name for name, rows in zip(_names(claim, {}), both, strict=True) if rows.empty]
         if lacking:
             why = f"not measured in this run: {', '.join(lacking)}"
             lines.append(about | _verdict(np.zeros(0), why) | {"measure": "all"})
@@ -143,11 +148,14 @@ def _side(measured: pd.DataFrame, row: str, encoder: str) -> pd.DataFrame:
     return mine[plain & named]
 
 
-def _names(claim: Claim) -> list[str]:
+def _names(claim: Claim, told: Mapping[str, str]) -> list[str]:
     """What the two sides are called: rows of Table 1 where both are ours, encoders otherwise."""
     sides = (claim.better, claim.worse)
     rows = all(encoder == OURS for _, encoder in sides)
     names = [row if rows else encoder for row, encoder in sides]
+    of_rows = [told.get(row, "") for row, _ in sides]
+    if rows and all(of_rows) and of_rows[0] != of_rows[1]:
+        return [f"{name} ({encoder})" for name, encoder in zip(names, of_rows, strict=True)]
     if not rows and claim.worse[0] != FIRST_ROW:
         names[1] += f", {claim.worse[0]}"
     return names

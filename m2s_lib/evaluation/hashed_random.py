@@ -4,12 +4,29 @@ A model that is trained in a stack, alone, on a CPU or on a GPU thereby sees the
 dropout. The mixing steps are Wellons' lowbias32; products wrap around at 32 bits.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
 ORDER = 0  # purpose of a key: the order of the items; 1, 2, ... are the dropout of each layer
+
+
+class Room:
+    """Memory that is used again and again: asking for half a megabyte costs more than the sums done in it."""
+
+    def __init__(self):
+        self._flat: dict[tuple, Tensor] = {}
+
+    def take(self, what: object, like: Tensor, *shape: int, dtype: torch.dtype) -> Tensor:
+        """Memory of this shape on the device of `like`, given for `what` before; its values are old."""
+        count = math.prod(shape)
+        flat = self._flat.get(what)
+        if flat is None or len(flat) < count:
+            flat = self._flat[what] = like.new_empty(count, dtype=dtype)
+        return flat[:count].view(shape)
 
 
 def hash_keys(seeds: np.ndarray, epoch: int, purpose: int) -> Tensor:
@@ -20,14 +37,15 @@ def hash_keys(seeds: np.ndarray, epoch: int, purpose: int) -> Tensor:
     return torch.from_numpy(keys.view(np.int32))
 
 
-def hash_bits(keys: Tensor, first: int, count: int) -> Tensor:
-    """Random bits of the places first .. first + count under each key: int32 [E, count]."""
-    x = torch.arange(first, first + count, dtype=torch.int32, device=keys.device) ^ keys[:, None]
-    x ^= (x >> 16).bitwise_and_(0xFFFF)  # >> keeps the sign, which must not come in
-    x *= _FIRST
-    x ^= (x >> 15).bitwise_and_(0x1FFFF)
-    x *= _SECOND - (1 << 32)
-    x ^= (x >> 16).bitwise_and_(0xFFFF)
+def hash_bits(keys: Tensor, first: int, count: int, room: Room | None = None) -> Tensor:
+    """Random bits of the places first .. first + count under each key: int32 [E, count] (in `room`)."""
+    x, shifted = (room or Room()).take("bits", keys, 2, len(keys), count, dtype=torch.int32)
+    places = torch.arange(first, first + count, dtype=torch.int32, device=keys.device)
+    torch.bitwise_xor(places, keys[:, None], out=x)
+    for by, factor in ((16, _FIRST), (15, _SECOND - (1 << 32)), (16, 1)):
+        torch.bitwise_right_shift(x, by, out=shifted)
+        x ^= shifted.bitwise_and_((1 << 32 - by) - 1)  # the shift keeps the sign, which must not come in
+        x *= factor
     return x
 
 
@@ -39,16 +57,22 @@ def shuffled(keys: Tensor, n: Tensor) -> Tensor:
     return drawn.argsort(dim=1, stable=True)
 
 
-def kept_units(keys: Tensor, dropout: Tensor, first: int, rows: int, width: int) -> Tensor:
+def kept_units(
+    keys: Tensor, dropout: Tensor, first: int, rows: int, width: int, room: Room | None = None
+) -> Tensor:
     """Dropout of the rows first .. first + rows: 1 / (1 - p) where a unit is kept, else 0; [E, rows, width].
 
     Args:
         keys: int32 [E]. dropout: p of each model [E, 1, 1], 0 <= p < 1; counted in 65536ths.
+        room: where to work and to leave what is returned.
     """
+    room = room or Room()
     half = -(-width // 2)  # one hash makes two 16-bit numbers
-    drawn = hash_bits(keys, first * half, rows * half).view(torch.int16)
+    drawn = hash_bits(keys, first * half, rows * half, room).view(torch.int16)
     below = (dropout * 65536 - 32768).round().to(torch.int16)
-    return (drawn.view(len(keys), rows, 2 * half)[..., :width] >= below) / (1 - dropout)
+    kept = drawn.view(len(keys), rows, 2 * half)[..., :width].ge_(below)  # 0 or 1; a bool is slow to convert
+    units = room.take("units", keys, *kept.shape, dtype=torch.float32)
+    return units.copy_(kept).mul_(1 / (1 - dropout))
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from m2s_lib.evaluation.hashed_random import ORDER, hash_keys, kept_units, shuffled
+from m2s_lib.evaluation.hashed_random import ORDER, Room, hash_keys, kept_units, shuffled
 from m2s_lib.evaluation.probe_scores import loss_gradient, val_loss, val_score
 
 _NEVER = -1e30  # logit of an output that a model of the stack does not have
@@ -55,14 +54,14 @@ class MLPStack:
 
     def __init__(self, sizes: list[int], outputs: list[int], configs: list, device: torch.device):
         """sizes: d, hidden widths, C. outputs: how many of the C each model has. configs: ProbeConfig."""
-        drawn = [_first_weights(sizes, outputs[e], c.seed) for e, c in enumerate(configs)]
-        self.params = [torch.stack(p).to(device) for p in zip(*drawn, strict=True)]
+        self.params = [p.to(device) for p in _first_weights(sizes, outputs, [c.seed for c in configs])]
         self.seeds = np.array([c.seed for c in configs], np.uint64)
         self.lr = torch.tensor([c.lr for c in configs], device=device)[:, None, None]
         self.dropout = torch.tensor([c.dropout for c in configs], device=device)[:, None, None]
         self.clip = torch.tensor([c.clip or 1e30 for c in configs], device=device)[:, None, None]
         self.drops, self.clips = any(c.dropout > 0 for c in configs), any(c.clip for c in configs)
         self.loss, self.widths = configs[0].loss, sizes[1:-1]
+        self.rooms = [Room() for _ in self.widths]  # for the masks of each layer
         absent = torch.arange(sizes[-1])[None] >= torch.tensor(outputs)[:, None]
         self.absent = (absent.float() * _NEVER)[:, None].to(device) if absent.any() else None  # [E, 1, C]
 
@@ -101,11 +100,15 @@ class MLPStack:
             p.sub_(step * scale)
 
     def masks(self, epoch: int, first: int, rows: int) -> list[Tensor] | None:
-        """Dropout of the places first .. first + rows of the epoch's order: [E, rows, H] a layer."""
+        """Dropout of the places first .. first + rows of the epoch's order, valid until the next call:
+        [E, rows, H] a layer."""
         if not self.drops:
             return None
         keys = [hash_keys(self.seeds, epoch, i + 1).to(self.lr.device) for i in range(len(self.widths))]
-        return [kept_units(k, self.dropout, first, rows, w) for k, w in zip(keys, self.widths, strict=True)]
+        return [
+            kept_units(k, self.dropout, first, rows, width, room)
+            for k, width, room in zip(keys, self.widths, self.rooms, strict=True)
+        ]
 
     def outputs(self, x: Tensor, which: Tensor) -> Tensor:
         """Outputs of the models `which` int64 [m] on the same items [n, d]: [m, n, C], in blocks of items."""
@@ -191,22 +194,29 @@ def _one_epoch(stack, data: StackData, of_data: Tensor, batch: int, epoch: int) 
     n = data.n[of_data]  # [E]
     order = shuffled(hash_keys(stack.seeds, epoch, ORDER).to(n.device), n)  # [E, n]
     rows, most = order.shape[1], data.x.shape[1]
-    x_all, y_all = data.x.flatten(0, 1), data.y.flatten(0, 1)  # [T n, ...]
     order += (of_data * most)[:, None]
+    x_all, share = data.x.flatten(0, 1), _shares(n, rows, batch).to(data.x.dtype)  # [T n, ...], [E, n, 1]
+    y_all = data.y.flatten(0, 1).index_select(0, order.flatten()).unflatten(0, order.shape)  # [E, n, ...]
     ahead = max(
         1, _MASKS_AT_ONCE.get(n.device.type, 1 << 17) // (len(n) * batch * max(stack.widths, default=1))
     )
-    masks = None
+    masks, room = None, x_all.new_empty(len(n) * batch, *x_all.shape[1:])  # new memory for each step is slow
     for first in range(0, rows, batch):
-        last = min(first + batch, rows)
+        step = slice(first, min(first + batch, rows))
         if first % (ahead * batch) == 0:
             start, masks = first, stack.masks(epoch, first, min(ahead * batch, rows - first))
-        here = None if masks is None else [m[:, first - start : last - start] for m in masks]
-        items = order[:, first:last].flatten()  # [E b]
-        real = torch.arange(first, last, device=n.device) < n[:, None]
-        share = (real / real.sum(1, keepdim=True).clamp(min=1))[..., None]  # [E, b, 1]
-        x, y = (v.index_select(0, items).unflatten(0, real.shape) for v in (x_all, y_all))  # [E, b, ...]
-        stack.descend(x, y, share.to(x.dtype), here)
+        here = None if masks is None else [m[:, step.start - start : step.stop - start] for m in masks]
+        items = order[:, step]  # [E, b]
+        x = torch.index_select(x_all, 0, items.flatten(), out=room[: items.numel()])
+        stack.descend(x.unflatten(0, items.shape), y_all[:, step], share[:, step], here)
+
+
+def _shares(n: Tensor, rows: int, batch: int) -> Tensor:
+    """Each place's part in the mean loss of its step, 0 beyond a model's n items: [E] -> [E, rows, 1]."""
+    steps = -(-rows // batch)
+    real = (torch.arange(steps * batch, device=n.device) < n[:, None]).unflatten(1, (steps, batch))
+    share = real / real.sum(2, keepdim=True).clamp(min=1)  # [E, steps, b]
+    return share.flatten(1)[:, :rows, None]
 
 
 def _validate(
@@ -232,12 +242,19 @@ def _validate(
     return going_on, sorted(improved)
 
 
-def _first_weights(sizes: list[int], outputs: int, seed: int) -> list[Tensor]:
-    """Weights and biases as torch.nn.Linear draws them, uniform in +-1/sqrt(inputs); absent outputs are 0."""
-    generator, drawn = torch.Generator().manual_seed(seed), []
-    for i, (into, out) in enumerate(zip(sizes, sizes[1:], strict=False)):
-        width = outputs if i == len(sizes) - 2 else out
-        for shape in ((into, width), (1, width)):
-            values = (2 * torch.rand(shape, generator=generator) - 1) / into**0.5
-            drawn.append(F.pad(values, (0, out - width)))
-    return drawn
+def _first_weights(sizes: list[int], outputs: list[int], seeds: list[int]) -> list[Tensor]:
+    """Weights [E, in, out] and biases [E, 1, out] of each layer as torch.nn.Linear draws them, uniform in
+    +-1/sqrt(inputs); outputs that a model does not have are 0."""
+    params = []
+    for into, out in zip(sizes, sizes[1:], strict=False):
+        params += [torch.zeros(len(seeds), into, out), torch.zeros(len(seeds), 1, out)]
+    for e, seed in enumerate(seeds):
+        generator = torch.Generator().manual_seed(seed)
+        for place, p in enumerate(params):
+            width = outputs[e] if place >= len(params) - 2 else p.shape[2]
+            p[e, :, :width] = torch.rand(p.shape[1], width, generator=generator)
+    for place, p in enumerate(params):
+        p.mul_(2).sub_(1).div_(sizes[place // 2] ** 0.5)
+    for p in params[-2:]:
+        p *= (torch.arange(p.shape[2]) < torch.tensor(outputs)[:, None])[:, None]
+    return params

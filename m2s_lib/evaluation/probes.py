@@ -21,7 +21,10 @@ from m2s_lib.evaluation.probe_training import MLPStack, StackData, train_stack
 from m2s_lib.evaluation.vectors import checked_rows
 
 _CHOICE = {"cross_entropy": "top-1", "mse": "loss", "bce": "ap"}  # what a task is measured by
-_TOGETHER = {"cpu": 16, "cuda": 256}  # models in one stack; 16 of width 64 stay in a core's cache
+_TOGETHER = {
+    "cpu": 32,
+    "cuda": 256,
+}  # models in one stack; fewer and longer steps wait less for Python's lock
 _WIDE_ON_CPU = 128  # from this hidden width on, weights leave the CPU's caches and stacking gains nothing
 
 
@@ -144,7 +147,7 @@ def train_probe_sets(
     Args:
         tasks: items of each task and the configs to train on them.
         device: where to train.
-        together: probes in a stack at most; None: 256 on a GPU, 16 on a CPU, but 1 for wide layers there.
+        together: probes in a stack at most; None: 256 on a GPU, 32 on a CPU, but 1 for wide layers there.
 
     Returns:
         The probes of each task, in the order of its configs.
@@ -199,7 +202,8 @@ def _train_group(shape: tuple, jobs: list[tuple[ProbeData, ProbeConfig, int]], d
     """Train one stack; jobs are (items, config, number of the task)."""
     sets: dict[tuple, tuple] = {}
     for data, config, t in jobs:
-        sets.setdefault((t, config.standardize), (data, *_scaling(data.x_train, config.standardize)))
+        if (t, config.standardize) not in sets:
+            sets[t, config.standardize] = (data, *_scaling(data.x_train, config.standardize))
     names = list(sets)
     stacked = _stack(list(sets.values()), device)
     configs = [config for _, config, _ in jobs]

@@ -18,9 +18,10 @@ Picks = tuple[np.ndarray, np.ndarray, np.ndarray]
 def greedy_pairs(b: np.ndarray, n: int, floor: float = -np.inf) -> Picks:
     """Choose scene pairs from B in descending score, each shot of either film at most once.
 
-    A heap holds each row's best free window and corrects a row only when it comes up (an outdated
-    best is never too low). Where all rows want the same columns that is slow, so after
-    1.5 corrections a row (films need 0.2 to 1) the rest is done by repeated argmax over what is free.
+    Rows are walked in the order of their best windows; a row is corrected only when it comes up and its
+    columns are taken, and waits in a heap from then on (an outdated best is never too low). Where all rows
+    want the same columns that is slow, so after one correction a row (films need 0.1 to 1) the rest is done
+    by repeated argmax over what is free.
 
     Args:
         b: scores [M, N] of windows starting at shot i of film 1 and shot j of film 2; -inf is never chosen.
@@ -42,34 +43,41 @@ def greedy_pairs(b: np.ndarray, n: int, floor: float = -np.inf) -> Picks:
     top = b[np.arange(len(b)), best]
     if not (top < np.inf).all():  # argmax finds NaN first
         raise M2SError(f"scene similarities hold NaN or inf in row {int(np.flatnonzero(~(top < np.inf))[0])}")
-    heap = [(-s, i, j) for i, (s, j) in enumerate(zip(top.tolist(), best.tolist(), strict=True))]
-    heapq.heapify(heap)
+    order = np.argsort(-top, kind="stable")
+    ahead = list(zip((-top[order]).tolist(), order.tolist(), best[order].tolist(), strict=True))
+    heap: list[tuple[float, int, int]] = []  # rows that were corrected
     row_used, column_used = bytearray(len(b)), bytearray(b.shape[1])
     shut = np.zeros(b.shape[1], dtype=b.dtype)  # added to a row: -inf over used columns
     found: list[tuple[int, int]] = []
-    corrections, limit = 0, 3 * len(b) // 2
-    while heap and corrections < limit:
-        score, i, j = heap[0]
+    at, corrections, limit = 0, 0, len(b)
+    while corrections < limit:
+        while at < len(ahead) and row_used[ahead[at][1]]:
+            at += 1
+        while heap and row_used[heap[0][1]]:
+            heapq.heappop(heap)
+        corrected = bool(heap) and (at == len(ahead) or heap[0] < ahead[at])
+        if not corrected and at == len(ahead):
+            return _picks(found, b)
+        score, i, j = heap[0] if corrected else ahead[at]
         if -score < floor or score == np.inf:
             return _picks(found, b)
-        if row_used[i]:
-            heapq.heappop(heap)
-        elif column_used[j]:
-            row = b[i] + shut
-            j = int(row.argmax())
-            heapq.heapreplace(heap, (-float(row[j]), i, j))
-            corrections += 1
-        else:
-            heapq.heappop(heap)
+        if not column_used[j]:  # its row is used from now on, which takes it out of either list
             found.append((i, j))
             _use(row_used, i, n)
             _use(column_used, j, n)
             shut[max(j - n + 1, 0) : j + n] = -np.inf
-    if heap:
-        rows = np.flatnonzero(np.frombuffer(row_used, dtype=np.uint8) == 0)
-        columns = np.flatnonzero(np.frombuffer(column_used, dtype=np.uint8) == 0)
-        found += _repeated_argmax(b, rows, columns, n, floor)
-    return _picks(found, b)
+            continue
+        row = b[i] + shut
+        j = int(row.argmax())
+        if corrected:
+            heapq.heapreplace(heap, (-float(row[j]), i, j))
+        else:
+            heapq.heappush(heap, (-float(row[j]), i, j))
+            at += 1
+        corrections += 1
+    rows = np.flatnonzero(np.frombuffer(row_used, dtype=np.uint8) == 0)
+    columns = np.flatnonzero(np.frombuffer(column_used, dtype=np.uint8) == 0)
+    return _picks(found + _repeated_argmax(b, rows, columns, n, floor), b)
 
 
 def _check(b, n: int) -> None:

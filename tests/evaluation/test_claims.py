@@ -70,6 +70,14 @@ def test_what_was_not_measured_is_said_once():
     assert len(found) == len(CLAIMS)
 
 
+def test_rows_whose_encoders_differ_name_them():
+    table = pd.concat([rows(0.4, 0.5), rows(0.1, 0.1, row="row 14"), rows(0.1, 0.1, row="row 2")])
+    told = {"row 1": "tiny", "row 2": "tiny", "row 14": "tiny, from shot_encoder.safetensors"}
+    found = set(measure_claims(table, encoders=told)["compared"])
+    assert "row 1 (tiny) against row 14 (tiny, from shot_encoder.safetensors)" in found
+    assert {"row 1 against row 2", "row 1 against row 3"} <= found
+
+
 def test_missing_encoders_are_not_zero():
     table = pd.concat([rows(0.4, 0.5), rows(np.nan, np.nan, encoder="MoCo")])
     assert verdicts(table)["ours against MoCo", "all"].verdict == NOT_MEASURABLE
