@@ -18,15 +18,19 @@ class Room:
     """Memory that is used again and again: asking for half a megabyte costs more than the sums done in it."""
 
     def __init__(self):
-        self._flat: dict[tuple, Tensor] = {}
+        self._given: dict[object, Tensor] = {}
 
-    def take(self, what: object, like: Tensor, *shape: int, dtype: torch.dtype) -> Tensor:
-        """Memory of this shape on the device of `like`, given for `what` before; its values are old."""
+    def take(self, what: object, like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Memory of this shape, given for `what` before, with old values; device and type are those of `like`
+        unless told."""
+        given = self._given.get(what)
+        if given is not None and given.shape == shape:
+            return given
         count = math.prod(shape)
-        flat = self._flat.get(what)
-        if flat is None or len(flat) < count:
-            flat = self._flat[what] = like.new_empty(count, dtype=dtype)
-        return flat[:count].view(shape)
+        if given is None or given.untyped_storage().nbytes() < count * given.itemsize:
+            given = like.new_empty(count, dtype=dtype)
+        given = self._given[what] = given.as_strided((count,), (1,)).view(shape)
+        return given
 
 
 def hash_keys(seeds: np.ndarray, epoch: int, purpose: int) -> Tensor:

@@ -20,7 +20,7 @@ from m2s_lib.evaluation.hashed_random import ORDER, Room, hash_keys, kept_units,
 from m2s_lib.evaluation.probe_scores import loss_gradient, val_loss, val_score
 
 _NEVER = -1e30  # logit of an output that a model of the stack does not have
-_LOOK = 1 << 25  # numbers of one layer held at once on validation items
+LOOK = 1 << 25  # numbers of one layer held at once on validation items
 _MASKS_AT_ONCE = {"cpu": 1 << 17, "cuda": 1 << 25}  # random numbers in one go: CPU caches, GPU launches
 
 
@@ -62,6 +62,7 @@ class MLPStack:
         self.drops, self.clips = any(c.dropout > 0 for c in configs), any(c.clip for c in configs)
         self.loss, self.widths = configs[0].loss, sizes[1:-1]
         self.rooms = [Room() for _ in self.widths]  # for the masks of each layer
+        self.room = Room()  # for what one step computes
         absent = torch.arange(sizes[-1])[None] >= torch.tensor(outputs)[:, None]
         self.absent = (absent.float() * _NEVER)[:, None].to(device) if absent.any() else None  # [E, 1, C]
 
@@ -73,24 +74,38 @@ class MLPStack:
             share: [E, b, 1], each item's part in its model's mean loss; 0 for padding.
             masks: of `masks`, [E, b, H] a layer.
         """
-        out, inputs = _layers(self.params, self.absent, x, masks)
+        out, inputs = layers(self.params, self.absent, x, masks, self.room)
         gradient = loss_gradient(self.loss, out, y).mul_(share * self.lr)  # [E, b, C], scaled once for all
+        self._step(self.params, inputs, masks, gradient)
+
+    def _step(self, params, inputs, masks, gradient: Tensor, through: bool = False) -> Tensor | None:
+        """Move some layers against the scaled gradient [E, b, C] of the last one's outputs.
+
+        Args:
+            params, inputs, masks: of these layers, of `layers`.
+            through: the first layer's inputs are units too, whose mask comes first.
+
+        Returns:
+            With `through` the gradient of what these units were before they were cut at 0 and dropped.
+        """
         steps = []  # of weights and biases, kept where their norm is to be limited
-        for layer in range(len(self.params) - 2, -1, -2):
-            weight, bias, below = self.params[layer], self.params[layer + 1], None
-            if layer:
-                below = torch.bmm(gradient, weight.mT)
-                below = torch.ops.aten.threshold_backward(below, inputs[layer // 2], 0)  # 0 if dropped
+        for layer in range(len(params) // 2 - 1, -1, -1):
+            weight, bias, below = params[2 * layer], params[2 * layer + 1], None
+            if layer or through:
+                below = self.room.take(("below", layer), gradient, *inputs[layer].shape)
+                torch.bmm(gradient, weight.mT, out=below)
+                torch.ops.aten.threshold_backward.grad_input(below, inputs[layer], 0, grad_input=below)
                 if masks is not None:
-                    below.mul_(masks[layer // 2 - 1])
+                    below.mul_(masks[layer if through else layer - 1])
             if self.clips:
-                steps += [(weight, inputs[layer // 2].mT @ gradient), (bias, gradient.sum(1, keepdim=True))]
+                steps += [(weight, inputs[layer].mT @ gradient), (bias, gradient.sum(1, keepdim=True))]
             else:
-                weight.baddbmm_(inputs[layer // 2].mT, gradient, alpha=-1)
+                weight.baddbmm_(inputs[layer].mT, gradient, alpha=-1)
                 bias.sub_(gradient.sum(1, keepdim=True))
             gradient = below
         if self.clips:
             self._limited(steps)
+        return gradient
 
     def _limited(self, steps: list[tuple[Tensor, Tensor]]) -> None:
         """Take the steps, each model's together no longer than lr * clip, as clip_grad_norm_ does."""
@@ -115,9 +130,9 @@ class MLPStack:
         every = len(which) == len(self.seeds)
         params = self.params if every else self.states(which)
         absent = self.absent if every or self.absent is None else self.absent[which]
-        block = max(1, _LOOK // (len(which) * max([x.shape[-1], *self.widths])))
-        return torch.cat([_layers(params, absent, x[i : i + block][None].expand(len(which), -1, -1))[0]
-                          for i in range(0, len(x), block)], 1)  # fmt: skip
+        block = max(1, LOOK // (len(which) * max([x.shape[-1], *self.widths])))
+        parts = (x[i : i + block].expand(len(which), -1, -1) for i in range(0, len(x), block))
+        return torch.cat([layers(params, absent, part, room=self.room)[0] for part in parts], 1)
 
     def states(self, which: Tensor | slice) -> list[Tensor]:
         """Parameters of the models `which` int64 [m], stacked; those of a slice are not copied."""
@@ -130,12 +145,18 @@ class MLPStack:
         self.lr, self.dropout, self.clip = self.lr[which], self.dropout[which], self.clip[which]
         self.absent = None if self.absent is None else self.absent[which]
 
+    def weights(self, e: int, state: list[Tensor]) -> list[Tensor]:
+        """Parameters of model e from its `states`: the same here."""
+        return state
 
-def _layers(params: list[Tensor], absent: Tensor | None, x: Tensor, masks: list[Tensor] | None = None):
-    """x [E, b, d] -> outputs [E, b, C] and the inputs of every layer; masks [E, b, H] scale hidden units."""
-    inputs = [x]
+
+def layers(params: list[Tensor], absent: Tensor | None, x: Tensor, masks=None, room: Room | None = None):
+    """x [E, b, d] -> outputs [E, b, C] and the inputs of every layer, hidden units in `room`; masks [E, b, H]
+    scale them."""
+    inputs, room = [x], room or Room()
     for layer in range(0, len(params) - 2, 2):
-        h = torch.baddbmm(params[layer + 1], inputs[-1], params[layer]).relu_()
+        h = room.take(("units", layer), x, *x.shape[:2], params[layer].shape[2])
+        torch.baddbmm(params[layer + 1], inputs[-1], params[layer], out=h).relu_()
         inputs.append(h if masks is None else h.mul_(masks[layer // 2]))
     out = torch.baddbmm(params[-1], inputs[-1], params[-2])
     return (out if absent is None else out + absent), inputs
@@ -195,7 +216,7 @@ def _one_epoch(stack, data: StackData, of_data: Tensor, batch: int, epoch: int) 
     order = shuffled(hash_keys(stack.seeds, epoch, ORDER).to(n.device), n)  # [E, n]
     rows, most = order.shape[1], data.x.shape[1]
     order += (of_data * most)[:, None]
-    x_all, share = data.x.flatten(0, 1), _shares(n, rows, batch).to(data.x.dtype)  # [T n, ...], [E, n, 1]
+    x_all, share = data.x.flatten(0, 1), _shares(n, rows, batch)  # [T n, ...], [E, n, 1]
     y_all = data.y.flatten(0, 1).index_select(0, order.flatten()).unflatten(0, order.shape)  # [E, n, ...]
     ahead = max(
         1, _MASKS_AT_ONCE.get(n.device.type, 1 << 17) // (len(n) * batch * max(stack.widths, default=1))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.item_stack import ItemStack
 from m2s_lib.evaluation.probe_scores import CHOICES, LOSSES, probabilities
 from m2s_lib.evaluation.probe_training import MLPStack, StackData, train_stack
 from m2s_lib.evaluation.vectors import checked_rows
@@ -209,9 +210,15 @@ def _train_group(shape: tuple, jobs: list[tuple[ProbeData, ProbeConfig, int]], d
     configs = [config for _, config, _ in jobs]
     outputs = [data.outputs for data, _, _ in jobs]
     sizes = [shape[5], *[configs[0].hidden] * configs[0].layers, max(outputs)]
-    stack = MLPStack(sizes, outputs, configs, device)
     of_data = [names.index((t, config.standardize)) for _, config, t in jobs]
+    if ItemStack.suits(stacked, configs):
+        stack = ItemStack(sizes, outputs, configs, stacked, of_data)
+        stacked = stack.numbered(stacked)
+    else:
+        stack = MLPStack(sizes, outputs, configs, device)
     trained = train_stack(stack, stacked, configs, of_data, configs[0].choice)
+    for e, out in enumerate(trained):
+        out.state = stack.weights(e, out.state)
     return [
         _probe(config, out, sets[names[of]][1:], data.outputs)
         for (data, config, _), out, of in zip(jobs, trained, of_data, strict=True)

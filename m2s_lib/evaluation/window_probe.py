@@ -21,8 +21,7 @@ _ROWS = 16_384  # windows that are gathered at once to be predicted
 
 
 class _WindowStack(MLPStack):
-    """An MLPStack whose items are row numbers of windows (float64, so that the trainer's weights of items,
-    which take the type of the items, stay fractions)."""
+    """An MLPStack whose items are row numbers of windows, int64."""
 
     def __init__(self, train: Tensor, val: Tensor, config: ProbeConfig, device: torch.device):
         sizes = [train.shape[1], *[config.hidden] * config.layers, 1]
@@ -30,12 +29,10 @@ class _WindowStack(MLPStack):
         self.train_view, self.val_view = train, val
 
     def descend(self, x: Tensor, y: Tensor, share: Tensor, masks: list[Tensor] | None) -> None:
-        super().descend(self.train_view[x.long()], y, share.to(self.train_view.dtype), masks)
+        super().descend(self.train_view[x], y, share, masks)
 
     def outputs(self, x: Tensor, which: Tensor) -> Tensor:
-        parts = [
-            super(_WindowStack, self).outputs(self.val_view[rows.long()], which) for rows in x.split(_ROWS)
-        ]
+        parts = [super(_WindowStack, self).outputs(self.val_view[rows], which) for rows in x.split(_ROWS)]
         return torch.cat(parts, 1)  # [m, n, 1]
 
 
@@ -55,10 +52,10 @@ def window_probe(config: ProbeConfig = SBD_PROBE, device: torch.device | str = "
             [_on(a, device) for a in pair] for pair in ((x_train.first, x_val.first), (y_train, y_val))
         )
         data = StackData(
-            x=rows[0][None].double(),
+            x=rows[0][None],
             y=labels[0][None, :, None].float(),
             n=torch.tensor([len(x_train)], device=device),
-            x_val=[rows[1].double()],
+            x_val=[rows[1]],
             y_val=[labels[1][:, None].float()],
             groups=[None],
         )
