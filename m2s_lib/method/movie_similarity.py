@@ -225,7 +225,8 @@ def _gradients(model, corpus, codes: np.ndarray, config: MovieTrainConfig, rng) 
         once, place = slots.unique(dim=1, return_inverse=True)  # a film in several pairs is encoded once
         x, lengths = corpus.take(once[0], pooling.shots_read, once[1])
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            p1, p2 = model.pooled(x, lengths)[place].chunk(2)  # [b, rows, hidden] each
+            # index_select adds up the gradients of a film's pairs in one order, indexing by threads in any
+            p1, p2 = model.pooled(x, lengths).index_select(0, place).chunk(2)  # [b, rows, hidden] each
             logits = model.compare(p1, p2).float()  # [b, 2]
         loss = F.cross_entropy(logits, target[part], reduction="sum") / len(codes)
         loss.backward()
