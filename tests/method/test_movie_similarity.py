@@ -42,6 +42,20 @@ def config(**change):
     return MovieTrainConfig(**{"pooling": SMALL, "hidden": 32, "epochs": 12, "batch": 16} | change)
 
 
+def test_threads_add_up_gradients_in_one_order():
+    """Every film is in many pairs of a batch, and their gradients are shared out over threads."""
+    features, _, pairs = world(n_films=12, shots=64)
+    how = config(pooling=Pooling(64, 8, 4, 4, 2), hidden=128, epochs=3, batch=64)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        once, *again = (train_movie_encoder(features, pairs, how).model.state_dict() for _ in range(4))
+    finally:
+        torch.set_num_threads(threads)
+    for other in again:
+        assert all(torch.equal(once[name], other[name]) for name in once)
+
+
 def test_it_learns_kinds_of_films(tmp_path):
     features, kind, pairs = world()
     result = train_movie_encoder(features, pairs, config(epochs=40, held_out=0.2))
