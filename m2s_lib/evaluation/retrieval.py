@@ -36,6 +36,28 @@ def build_index(embeddings: np.ndarray):
     return _on_gpu(index)
 
 
+class MappedIndex:
+    """Exact L2 search over vectors where they lie, such as a mapped file: IndexFlatL2 without its copy.
+
+    Attributes: ntotal, d, as an index of FAISS has them.
+    """
+
+    def __init__(self, embeddings: np.ndarray):
+        self._vectors = checked_rows(embeddings, "embeddings")
+        self.ntotal, self.d = self._vectors.shape
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances and positions [q, k] of the nearest vectors, as FAISS gives them."""
+        import faiss
+
+        return faiss.knn(queries, self._vectors, k)
+
+
+def open_index(embeddings: np.ndarray):
+    """What `search` needs over float32 [N, d]: on the GPU where FAISS sees one, else without a copy."""
+    return build_index(embeddings) if _has_gpu() else MappedIndex(embeddings)
+
+
 def search(
     index,
     embeddings: np.ndarray,
@@ -52,7 +74,7 @@ def search(
     with everything.
 
     Args:
-        index: of `build_index` over `embeddings`.
+        index: of `build_index` or `open_index` over `embeddings`.
         embeddings: float32 [N, d].
         queries: float32 [q, d].
         k: neighbours, 1 or more.
@@ -159,10 +181,16 @@ def load_index(path: str | os.PathLike):
         raise M2SError(f"{path} is no FAISS index or is damaged ({error}): build it again") from error
 
 
+def _has_gpu() -> bool:
+    import faiss
+
+    return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+
+
 def _on_gpu(index):
     import faiss
 
-    if not (hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0):
+    if not _has_gpu():
         return index
     try:
         return faiss.index_cpu_to_gpus_list(index, ngpu=1)

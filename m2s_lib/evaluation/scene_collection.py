@@ -16,7 +16,7 @@ import pandas as pd
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.mining_precision import scene_theme
-from m2s_lib.evaluation.retrieval import build_index, load_index, search
+from m2s_lib.evaluation.retrieval import load_index, open_index, search
 from m2s_lib.evaluation.scene_queries import QueryEncoders
 from m2s_lib.files import atomic_path, read_json, read_parquet, reserve, write_json
 from m2s_lib.films.decoding import ScanConfig
@@ -99,14 +99,6 @@ class EmbeddingFiles:
         self._open.close()
         write_json(self.folder / "encoders.json", self._names)
         return {name: _mapped(self.folder, file, self.n) for name, file in self._names.items()}
-
-
-def write_embeddings(folder: str | os.PathLike, embeddings: Mapping[str, np.ndarray]) -> None:
-    """Embeddings by encoder that are in memory, written as `EmbeddingFiles` does."""
-    files = EmbeddingFiles(folder, len(next(iter(embeddings.values()))))
-    for name, values in embeddings.items():
-        files(name, values.shape[1])[:] = values
-    files.finish()
 
 
 class SceneCollection:
@@ -228,7 +220,7 @@ class SceneCollection:
             index = load_index(stored)
             if (index.ntotal, index.d) == vectors.shape:
                 return index
-        return build_index(vectors)
+        return open_index(vectors)
 
 
 def read_collection(run_dir: str | os.PathLike) -> SceneCollection:

@@ -17,7 +17,7 @@ from m2s_lib.evaluation.encoders import (
     embed_scenes,
 )
 from m2s_lib.evaluation.mining_precision import scene_theme
-from m2s_lib.evaluation.retrieval import build_index, precision_at_k, query_precision, search
+from m2s_lib.evaluation.retrieval import open_index, precision_at_k, query_precision, search
 from m2s_lib.films.shot_store import ShotStore
 from m2s_lib.method.movie_similarity import MovieEncoder, load_movie_encoder
 
@@ -120,7 +120,7 @@ def compare_retrieval(
     labels, films = _labels(scenes, themes), scenes["film_id"].to_numpy()
     rows = []
     for name, vectors in embeddings.items():
-        _, found = search(build_index(vectors), vectors, vectors, max(ks), not_same=(films, films))
+        _, found = search(open_index(vectors), vectors, vectors, max(ks), not_same=(films, films))
         neighbours = np.where(found >= 0, labels[found], None)
         overall = precision_at_k(labels, neighbours, ks).query("label == 'all queries'").set_index("k")
         for k in ks:

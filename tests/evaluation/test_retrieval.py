@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation import retrieval
 from m2s_lib.evaluation.retrieval import (
+    MappedIndex,
     build_index,
     load_index,
     precision_at_k,
@@ -34,12 +35,13 @@ def check(embeddings, queries, k, exclude=None, films=None):
         allowed &= ~exclude
     if films is not None:
         allowed &= np.array([[a != b for b in films[1]] for a in films[0]])
-    distances, found = search(build_index(embeddings), embeddings, queries, k, exclude, films)
     expected_distances, expected = brute_force(embeddings, queries, k, allowed)
-    np.testing.assert_array_equal(found, expected)
-    np.testing.assert_allclose(distances, expected_distances, rtol=1e-6)
-    assert distances.dtype == np.float32
-    assert found.dtype == np.int64
+    for index in (build_index(embeddings), MappedIndex(embeddings)):
+        distances, found = search(index, embeddings, queries, k, exclude, films)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_allclose(distances, expected_distances, rtol=1e-6)
+        assert distances.dtype == np.float32
+        assert found.dtype == np.int64
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (30, 1), (300, 16)])
@@ -158,6 +160,18 @@ def test_precision_that_cannot_be():
         precision_at_k(["a"], [["a"] * 5])
     with pytest.raises(M2SError, match=r"2 query labels and neighbour labels of shape \(1, 5\)"):
         precision_at_k(["a", "b"], [["a"] * 5], ks=(1,))
+
+
+def test_a_mapped_index_does_not_copy(tmp_path):
+    embeddings = np.random.default_rng(0).standard_normal((50, 8), dtype=np.float32)
+    np.save(tmp_path / "x.npy", embeddings)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r+")
+    index = MappedIndex(mapped)
+    assert (index.ntotal, index.d) == (50, 8)
+    mapped[7] = 100  # seen by the index: it has the file's own memory
+    assert index.search(mapped[7:8], 1)[1].tolist() == [[7]]
+    with pytest.raises(M2SError, match="embeddings: 1 of 50 rows are not finite, the first is row 3"):
+        MappedIndex(np.where(np.arange(50)[:, None] == 3, np.nan, embeddings))
 
 
 def test_an_index_survives_the_disk(tmp_path):

@@ -8,12 +8,7 @@ import pytest
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders import ColourEncoder, embed_scenes
-from m2s_lib.evaluation.scene_collection import (
-    EmbeddingFiles,
-    read_collection,
-    scene_labels,
-    write_embeddings,
-)
+from m2s_lib.evaluation.scene_collection import EmbeddingFiles, read_collection, scene_labels
 from m2s_lib.files import write_json, write_parquet
 from m2s_lib.films.shot_store import open_stores
 from tests.display.stores import make_store
@@ -40,13 +35,11 @@ def run(tmp_path):
     scenes = pd.DataFrame(rows, columns=["film_id", "shot", "n_shots", "start_s", "end_s"])
     write_parquet(scenes, last / "scenes.parquet")
     stores = open_stores(first / "shots")
-    write_embeddings(
-        last,
-        {
-            "colour": embed_scenes(ColourEncoder(), stores, scenes),
-            "other one": np.eye(5, 7, dtype=np.float32),
-        },
-    )
+    files = EmbeddingFiles(last, len(scenes))
+    colours = embed_scenes(ColourEncoder(), stores, scenes)
+    for name, values in (("colour", colours), ("other one", np.eye(5, 7, dtype=np.float32))):
+        files(name, values.shape[1])[:] = values
+    files.finish()
     return tmp_path
 
 
