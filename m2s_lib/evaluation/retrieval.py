@@ -15,7 +15,7 @@ from m2s_lib.files import atomic_path
 ALL_QUERIES = "all queries"
 _SPARE = 32  # neighbours fetched beyond k, so that the order among near duplicates can be put right
 _MOST_FETCHED = 2048  # what a GPU index gives at most for one query
-_BLOCK_BYTES = 64 << 20  # of float64 differences held at once
+_BLOCK_BYTES = 4 << 20  # of float64 differences held at once
 _log = logging.getLogger(__name__)
 
 
