@@ -43,31 +43,32 @@ def greedy_pairs(b: np.ndarray, n: int, floor: float = -np.inf) -> Picks:
     top = b[np.arange(len(b)), best]
     if not (top < np.inf).all():  # argmax finds NaN first
         raise M2SError(f"scene similarities hold NaN or inf in row {int(np.flatnonzero(~(top < np.inf))[0])}")
-    order = np.argsort(-top, kind="stable")
-    ahead = list(zip((-top[order]).tolist(), order.tolist(), best[order].tolist(), strict=True))
+    m, end = len(b), len(b) + n  # a row behind the last, which is worst and never used
+    ahead, scores, columns = np.argsort(-top, kind="stable").tolist(), (-top).tolist(), best.tolist()
+    ahead.append(end)
     heap: list[tuple[float, int, int]] = []  # rows that were corrected
-    row_used, column_used = bytearray(len(b)), bytearray(b.shape[1])
-    shut = np.zeros(b.shape[1], dtype=b.dtype)  # added to a row: -inf over used columns
+    side, near = n - 1, b"\1" * (2 * n - 1)  # room on both sides, so that what is near needs no limits
+    row_used, column_used = bytearray(end + n), bytearray(b.shape[1] + 2 * side)
+    shut = np.zeros(b.shape[1] + 2 * side, dtype=b.dtype)  # added to a row: -inf over used columns
+    over = shut[side : side + b.shape[1]]
     found: list[tuple[int, int]] = []
-    at, corrections, limit = 0, 0, len(b)
-    while corrections < limit:
-        while at < len(ahead) and row_used[ahead[at][1]]:
+    at, corrections = 0, 0
+    while corrections < m:
+        while row_used[(i := ahead[at]) + side]:
             at += 1
-        while heap and row_used[heap[0][1]]:
+        while heap and row_used[heap[0][1] + side]:
             heapq.heappop(heap)
-        corrected = bool(heap) and (at == len(ahead) or heap[0] < ahead[at])
-        if not corrected and at == len(ahead):
+        entry = (scores[i], i, columns[i]) if i < m else (np.inf, end, 0)
+        corrected = bool(heap) and heap[0] < entry
+        score, i, j = heap[0] if corrected else entry
+        if score == np.inf or -score < floor:
             return _picks(found, b)
-        score, i, j = heap[0] if corrected else ahead[at]
-        if -score < floor or score == np.inf:
-            return _picks(found, b)
-        if not column_used[j]:  # its row is used from now on, which takes it out of either list
+        if not column_used[j + side]:  # its row is used from now on, which takes it out of either list
             found.append((i, j))
-            _use(row_used, i, n)
-            _use(column_used, j, n)
-            shut[max(j - n + 1, 0) : j + n] = -np.inf
+            row_used[i : i + len(near)] = column_used[j : j + len(near)] = near
+            shut[j : j + len(near)] = -np.inf
             continue
-        row = b[i] + shut
+        row = b[i] + over
         j = int(row.argmax())
         if corrected:
             heapq.heapreplace(heap, (-float(row[j]), i, j))
@@ -75,8 +76,8 @@ def greedy_pairs(b: np.ndarray, n: int, floor: float = -np.inf) -> Picks:
             heapq.heappush(heap, (-float(row[j]), i, j))
             at += 1
         corrections += 1
-    rows = np.flatnonzero(np.frombuffer(row_used, dtype=np.uint8) == 0)
-    columns = np.flatnonzero(np.frombuffer(column_used, dtype=np.uint8) == 0)
+    free = (np.frombuffer(used, dtype=np.uint8)[side:] == 0 for used in (row_used, column_used))
+    rows, columns = (np.flatnonzero(f[:size]) for f, size in zip(free, b.shape, strict=True))
     return _picks(found + _repeated_argmax(b, rows, columns, n, floor), b)
 
 
@@ -85,11 +86,6 @@ def _check(b, n: int) -> None:
         raise M2SError(f"scene similarities of shape {list(b.shape)}, expected [M, N]")
     if n < 1:
         raise M2SError(f"a scene of {n} shots: it needs at least 1")
-
-
-def _use(used: bytearray, at: int, n: int) -> None:
-    start, stop = max(at - n + 1, 0), min(at + n, len(used))
-    used[start:stop] = b"\1" * (stop - start)
 
 
 def _picks(found: list[tuple[int, int]], b: np.ndarray) -> Picks:
