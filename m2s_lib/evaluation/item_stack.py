@@ -37,7 +37,12 @@ class ItemStack(MLPStack):
         self.kernel = (data.x @ data.x.mT + 1).flatten(0, 1)  # [T n, n]
         self.units = torch.stack([self._first(data.x[t], e) for e, t in enumerate(of_data)])  # P [E, n, H]
         self.val_kernel = [v @ x.T + 1 for v, x in zip(data.x_val, data.x, strict=True)]  # T of [v, n]
-        self.val_units = [self._first(data.x_val[t], e) for e, t in enumerate(of_data)]  # E of [v, H]
+        of_set = [[e for e, t in enumerate(of_data) if t == number] for number in range(len(data.x))]
+        self.val_units = [
+            torch.stack([self._first(v, e) for e in models])
+            for v, models in zip(data.x_val, of_set, strict=True)
+        ]  # T of [m, v, H]
+        self.val_place = torch.tensor([of_set[t].index(e) for e, t in enumerate(of_data)])
         self.params[0] = torch.zeros_like(self.units)
 
     def numbered(self, data: StackData) -> StackData:
@@ -64,10 +69,11 @@ class ItemStack(MLPStack):
 
     def outputs(self, x: Tensor, which: Tensor) -> Tensor:
         """Outputs of the models `which` int64 [m] on validation set x: [m, v, C], in blocks of items."""
-        kernel, every = self.val_kernel[int(x)], len(which) == len(self.seeds)
+        kernel, units, every = self.val_kernel[int(x)], self.val_units[int(x)], len(which) == len(self.seeds)
         moved, *params = self.params if every else self.states(which)
         absent = self.absent if every or self.absent is None else self.absent[which]
-        units = torch.stack([self.val_units[e] for e in self.number[which].tolist()])  # [m, v, H]
+        if len(which) < len(units):  # others of this set are no longer trained
+            units = units[self.val_place.to(which.device)[self.number[which]]]
         block = max(1, LOOK // (len(which) * max([kernel.shape[1], *self.widths])))
         parts = []
         for i in range(0, len(kernel), block):

@@ -148,7 +148,7 @@ def train_probe_sets(
     Args:
         tasks: items of each task and the configs to train on them.
         device: where to train.
-        together: probes in a stack at most; None: 256 on a GPU, 32 on a CPU, but 1 for wide layers there.
+        together: probes in a stack at most; None: 256 on a GPU, 64 on a CPU, but 1 for wide layers there.
 
     Returns:
         The probes of each task, in the order of its configs.
