@@ -72,14 +72,14 @@ def _same_steps(model, step, ours, literal, x1: Tensor, x2: Tensor, setting: Set
 
 
 def mining(setting: Setting) -> Work:
-    """Film pairs of 1,000 shots to scene pairs: 28 pairs of eight films, whose pooled features are at hand.
+    """Film pairs of 1,000 shots to scene pairs: 120 pairs of 16 films, whose pooled features are at hand.
 
     The script does one pair a call. The floor is the faster of the bare products by all cores together and by
     one core each, side by side. On CUDA see `_mining_on_gpu`.
     """
     if setting.gpu:
         return _mining_on_gpu(setting)
-    features, config = _films(setting.size(8, 3), setting), MiningConfig(N_SHOTS, ratio=1.0)
+    features, config = _films(setting.size(16, 3), setting), MiningConfig(N_SHOTS, ratio=1.0)
     pairs = list(itertools.combinations(features, 2))
     miner = PairMiner(features, config)
 
