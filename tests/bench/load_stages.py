@@ -25,7 +25,7 @@ FEW_FILES = 320
 def main(run_dir: str, profile: str) -> None:
     os.environ |= {"M2S_PIPELINE": "1", "MPLBACKEND": "agg"}
     resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_FILES, FEW_FILES))
-    pair_miner._CACHE_BYTES = movie_corpus._HOST_BYTES = 4 << 20
+    pair_miner._CACHE_BYTES["cpu"] = movie_corpus._HOST_BYTES = 4 << 20
     features.OPEN = 16
     # a small batch: it holds the same number of films whatever there are
     plan = plan_run(profile, run_dir, only=STAGES, overrides=["02.movie_batch=8"])

@@ -85,7 +85,7 @@ def test_films_are_pooled_once(monkeypatch):
     plain = mine_pairs(features, every_pair(features), 5)
     assert sorted(calls) == [30, 40, 55, 61]
     calls.clear()
-    monkeypatch.setattr(pair_miner, "_CACHE_BYTES", 1)  # no room: one film stays, the result too
+    monkeypatch.setitem(pair_miner._CACHE_BYTES, "cpu", 1)  # no room: one film stays, the result too
     pd.testing.assert_frame_equal(mine_pairs(features, every_pair(features), 5), plain)
     assert len(calls) > 4
 
