@@ -35,7 +35,7 @@ ANSWER_MS = 300
 # Most that a stage's own memory may grow by, MB a film; a film's features are 0.16. 02 and 03 hold a share of
 # the corpus up to a bound (64 MB each, of `movie_corpus` and `pair_miner`), which counts while it fills; 08
 # holds the main encoder's vectors while it writes their index, 0.02.
-OWN_MB_A_FILM = {"02": 0.1, "03": 0.1, "08": 0.05}
+OWN_MB_A_FILM = {"02": 0.1, "03": 0.1, "08": 0.03}
 
 
 def run_stage(run_dir: Path, profile: Path, stage: str) -> dict[str, float]:

@@ -42,7 +42,7 @@ class ItemStack(MLPStack):
             torch.stack([self._first(v, e) for e in models])
             for v, models in zip(data.x_val, of_set, strict=True)
         ]  # T of [m, v, H]
-        self.val_place = torch.tensor([of_set[t].index(e) for e, t in enumerate(of_data)])
+        self.val_place = self.number.new_tensor([of_set[t].index(e) for e, t in enumerate(of_data)])
         self.params[0] = torch.zeros_like(self.units)
 
     def numbered(self, data: StackData) -> StackData:
@@ -73,7 +73,7 @@ class ItemStack(MLPStack):
         moved, *params = self.params if every else self.states(which)
         absent = self.absent if every or self.absent is None else self.absent[which]
         if len(which) < len(units):  # others of this set are no longer trained
-            units = units[self.val_place.to(which.device)[self.number[which]]]
+            units = units[self.val_place[self.number[which]]]
         block = max(1, LOOK // (len(which) * max([kernel.shape[1], *self.widths])))
         parts = []
         for i in range(0, len(kernel), block):

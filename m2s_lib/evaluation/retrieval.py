@@ -229,7 +229,8 @@ def _search_rest(embeddings, queries, k, exclude, groups) -> tuple[np.ndarray, n
     if not len(kept):
         return np.full((len(queries), k), np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
     films = None if groups is None else (groups[0], groups[1][kept])
-    distances, found = search(build_index(embeddings[kept]), embeddings[kept], queries, k, not_same=films)
+    rest = embeddings[kept]
+    distances, found = search(open_index(rest), rest, queries, k, not_same=films)
     return distances, np.where(found < 0, -1, kept[found])
 
 

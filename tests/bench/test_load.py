@@ -61,7 +61,7 @@ def test_what_grows_or_comes_late_is_said():
     assert load.complaints(made_up((50, 51, 52), (30, 40, 60)), answers.assign(ms=299.0)) == []
     said = load.complaints(made_up((50, 100, 200), (30, 40, 60), "08"), answers)
     assert said == [
-        "08 grows by 0.500 MB a film, 0.05 are allowed",
+        "08 grows by 0.500 MB a film, 0.03 are allowed",
         "gallery, open it: 301 ms with 2,000 films",
     ]
 

@@ -103,16 +103,16 @@ def test_training_equals_a_plain_torch_loop(loss, layers, together, clip, d):
     """Alone and in a stack, where one probe is limited or none; the last batch of an epoch is smaller."""
     (x, y), (x_val, y_val) = made_up(d=d), made_up(30, d=d, seed=1)
     y, y_val = labels_for(loss, y), labels_for(loss, y_val)
-    configs = [dataclasses.replace(c, loss=loss, layers=layers, lr=c.lr / 10) for c in VARIED]
+    configs = [dataclasses.replace(c, loss=loss, layers=layers, lr=c.lr / 10 * D / d) for c in VARIED]
     configs[0] = dataclasses.replace(configs[0], clip=clip)
     probes = train_probes(x, y, x_val, y_val, configs, together=together)
     for config, probe in zip(configs, probes, strict=True):
         score, val_loss, epoch, params = slow_training(x, y, x_val, y_val, config, 1 if loss == "mse" else 3)
         assert probe.best_epoch == epoch
-        assert probe.val_score == pytest.approx(score, rel=1e-5, abs=1e-5)
-        assert probe.val_loss == pytest.approx(val_loss, rel=1e-5, abs=1e-5)
+        assert probe.val_score == pytest.approx(score, abs=1e-5)
+        assert probe.val_loss == pytest.approx(val_loss, abs=1e-5)
         for mine, theirs in zip(probe.weights, params, strict=True):
-            np.testing.assert_allclose(mine.squeeze(0), theirs.numpy().T, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(mine.squeeze(0), theirs.numpy().T, atol=1e-5)
 
 
 @pytest.mark.parametrize("d", [12, WIDE])
@@ -276,7 +276,7 @@ def test_shuffled_gives_each_model_its_own_order_and_padding_last():
     assert sorted(order[2, :5].tolist()) == list(range(5))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(n=st.integers(2, 24), extra=st.integers(0, 8), v=st.integers(1, 9), seed=st.integers(0, 999))
 def test_a_first_layer_moved_by_items_is_the_one_moved_by_features(n, extra, v, seed):
     """Few items (a stack of both models) against each alone, with values far from 0 and not standardised."""
