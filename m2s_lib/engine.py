@@ -1,33 +1,17 @@
 """Where the work is done: on this machine ("local"), or on a Ray cluster ("ray"; engine_ray.py).
 
-Both engines run the same functions. One item of work is `work(item, folder)`: it writes its files below
-`folder` (atomically) and returns what the caller wants to know. Two kinds of work exist:
+Both engines run the same functions (work.py). Two kinds of work exist:
 
 - `apart`: each item in a process of its own that may crash or be stopped (decoding a film);
 - `prepared`: `make(device)` builds the work once for each worker, with what all items share (an encoder).
 """
 
-import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from m2s_lib.errors import M2SError
 from m2s_lib.processes import results
-
-Work = Callable[[object, Path | None], object]
-
-
-class Unseen(M2SError):
-    """A worker on another machine lacks an input that this machine has."""
-
-
-def unseen(path: str | os.PathLike) -> Unseen:
-    """The error for a file that this worker's machine does not have."""
-    return Unseen(
-        f"the worker on host {socket.gethostname()} does not see {path}: put it on a disk that all machines "
-        "of the cluster see under the same path"
-    )
+from m2s_lib.work import Work
 
 
 class LocalEngine:

@@ -6,8 +6,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from m2s_lib.engine import unseen
 from m2s_lib.films.ingest import ingest_film
+from m2s_lib.work import unseen
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from m2s_lib.engine import LocalEngine, Unseen, open_engine
+from m2s_lib.engine import LocalEngine, open_engine
 from m2s_lib.errors import M2SError
+from m2s_lib.work import Unseen
 from tests.engine_work import makes_reader, writes
 from tests.films.worlds import digests
 

@@ -1,4 +1,4 @@
-"""decord as a reader of frames, to compare with `video_frames.AvFrames`; what it gets wrong is said there."""
+"""decord as a reader of frames, to compare with PyAV; video_frames.py says what it gets wrong."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from m2s_lib.errors import M2SError
+from m2s_lib.films.av_frames import AvFrames, first_line
 from m2s_lib.films.cut_screening import LazyPicture
-from m2s_lib.films.video_frames import AvFrames, first_line
 
 
 class DecordFrames:

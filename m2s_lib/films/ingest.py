@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from m2s_lib.engine import LocalEngine, unseen
+from m2s_lib.engine import LocalEngine
 from m2s_lib.errors import M2SError
 from m2s_lib.files import fingerprint, read_csv, read_npy, remove_temporaries, write_npy
 from m2s_lib.films.decoding import ScanConfig, ScannedFilm, scan_film
@@ -27,6 +27,7 @@ from m2s_lib.films.shot_store import SUFFIX, ShotStore, write_shots
 from m2s_lib.films.sources import read_ready_features, scan_keyframe_folder
 from m2s_lib.processes import Lost
 from m2s_lib.progress import Progress
+from m2s_lib.work import unseen
 
 _VERSION = 1  # raise when the same settings give other shots or pixels than before
 _NO_EFFECT = ("buffer_mb", "max_damaged")  # settings that do not change what a store holds

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from m2s_lib.engine import Unseen, unseen
 from m2s_lib.files import read_npy, write_parquet
 from m2s_lib.method.pair_miner import PairMiner
+from m2s_lib.work import Unseen, unseen
 
 Item = tuple[list, str, dict | None]  # film pairs, their digest, their features where they have to travel
 

@@ -1,0 +1,58 @@
+"""The library imports one way: films <- method <- evaluation; display needs films only, runs none of them."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+import m2s_lib
+
+ROOT = Path(m2s_lib.__file__).parent
+BELOW = {
+    "films": set(),
+    "method": {"films"},
+    "evaluation": {"films", "method"},
+    "display": {"films"},
+    "runs": set(),
+}
+
+
+def _imports() -> dict[str, set[str]]:
+    """Every module of the library, with those it imports anywhere in it, inside functions too."""
+    files = {
+        p.relative_to(ROOT.parent).with_suffix("").as_posix().replace("/", "."): p for p in ROOT.rglob("*.py")
+    }
+    names = {name.removesuffix(".__init__"): path for name, path in files.items()}
+
+    def imported(node: ast.AST) -> set[str]:
+        if isinstance(node, ast.Import):
+            return {alias.name for alias in node.names} & set(names)
+        if not isinstance(node, ast.ImportFrom) or node.level or node.module not in names:
+            return set()
+        modules = {f"{node.module}.{alias.name}" for alias in node.names} & set(names)
+        return modules or {node.module}
+
+    return {
+        name: set().union(*(imported(node) for node in ast.walk(ast.parse(path.read_text())))) - {name}
+        for name, path in names.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    found = _imports()
+    assert found["m2s_lib.method.scene_mining"] & set(found), "imports are found"
+    return found
+
+
+@pytest.mark.parametrize("part", sorted(BELOW))
+def test_a_part_imports_only_what_is_below_it(imports, part):
+    for name, used in imports.items():
+        if name.split(".")[1:2] == [part]:
+            parts = {p for u in used for p in u.split(".")[1:2] if p in BELOW} - {part}
+            assert parts <= BELOW[part], f"{name} imports {sorted(parts - BELOW[part])}"
+
+
+def test_no_modules_import_each_other_in_a_circle(imports):
+    list(graphlib.TopologicalSorter(imports).static_order())  # raises CycleError, which names them
