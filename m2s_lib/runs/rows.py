@@ -9,12 +9,13 @@ import os
 import shutil
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TextIO
 
 import pandas as pd
@@ -141,15 +142,43 @@ def _run_all(rows: Sequence[Row], fresh: bool, run_row: RowRunner, stream: TextI
                 done.add(row.folder)
                 failed |= {row.folder: reason} if reason else {}
                 minutes = (time.monotonic() - start) / 60
-                left = minutes / len(done) * (len(rows) - len(done))
+                left = seconds_left(rows, done, fresh) / 60 / jobs
                 state = "failed" if reason else "done"
                 print(
-                    f"{row.folder}: {state}; {len(done)} of {len(rows)} rows, {minutes:.1f} min so far, "
-                    f"about {left:.0f} min left",
+                    f"{row.folder}: {state}; {len(done)} of {len(rows)} rows, {minutes:.1f} min so far"
+                    + f", about {left:.0f} min left" * (left > 0),
                     file=stream,
                     flush=True,
                 )
     return failed
+
+
+def seconds_left(rows: Sequence[Row], done: Collection[str], fresh: bool) -> float:
+    """Seconds that what is left would take, stage after stage, if each takes as long as the same stage did in
+    other rows, or as stages do on average where no row has it yet.
+
+    done: folders of the rows that have ended. fresh: what other rows have was computed before and does not
+    count.
+    """
+    took, left = defaultdict(list), Counter()
+    for row in rows:
+        current = row.folder in done or not fresh
+        for stage in row.plan.stages:
+            found = record.read_record(row.plan.run_dir, stage)
+            values = record.plain(row.plan.values[stage])
+            current = (
+                current
+                and found.get("status") == "done"
+                and values.items() <= found.get("parameters", {}).items()
+            )
+            if row.owners[stage] != row.folder:
+                continue
+            if current:
+                took[stage].append(found["seconds"])
+            elif row.folder not in done:
+                left[stage] += 1
+    every = [s for seconds in took.values() for s in seconds] or [0.0]
+    return sum(n * fmean(took.get(stage, every)) for stage, n in left.items())
 
 
 def _at_once(work: Callable, *arguments) -> Future:

@@ -5,13 +5,13 @@ import io
 import pytest
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import read_json, read_parquet
+from m2s_lib.files import read_json, read_parquet, write_json
 from m2s_lib.runs import kernel, open_stage
 from m2s_lib.runs.cli import main
 from m2s_lib.runs.parameters import load_profile
 from m2s_lib.runs.pipeline import StageFailed
 from m2s_lib.runs.row_plan import plan_rows
-from m2s_lib.runs.rows import rows_summary, run_rows
+from m2s_lib.runs.rows import rows_summary, run_rows, seconds_left
 from tests.runs.toy import injected, notebook
 
 TEXT = """
@@ -99,6 +99,27 @@ def test_all_rows_run_and_the_summary_sees_them(profile, steps, toy):
     assert "squares-a" in rows_summary(folder)
     run(profile, steps)
     assert steps == []  # all of it is up to date
+
+
+def test_what_is_left_is_reckoned_stage_by_stage(profile, steps, toy):
+    said = run(profile, steps)
+    assert "more_numbers-a: done; 3 of 6 rows, 0.0 min so far, about 0 min left" in said
+    assert "more_numbers-b: done; 6 of 6 rows, 0.0 min so far\n" in said
+    _, rows = plan_rows(profile)
+    assert seconds_left(rows, [], fresh=False) == 0
+    assert seconds_left(rows, FOLDERS, fresh=True) == 0
+    assert seconds_left(rows, [], fresh=True) == 0  # nothing has been measured
+    for row in rows:
+        for stage, seconds in {"01_numbers": 100.0, "02_sums": 10.0}.items():
+            path = toy / "runs/several/rows" / row.folder / stage / "run.json"
+            write_json(path, read_json(path) | {"seconds": seconds})
+    assert seconds_left(rows, FOLDERS[:2], fresh=True) == 3 * 100 + 4 * 10
+    _, changed = plan_rows(profile, overrides=["02.power=4"])  # squares share all with cubes
+    assert seconds_left(changed, [], fresh=False) == 4 * 100
+    _, changed = plan_rows(profile, overrides=["01.count=7"])  # more numbers share 01, what follows is stale
+    assert seconds_left(changed, [], fresh=False) == 0  # no stage of these values is known
+    (toy / "runs/several/rows/squares-b/02_sums/run.json").unlink()
+    assert seconds_left(rows, FOLDERS[:4], fresh=False) == 10
 
 
 def test_a_moved_run_goes_on(profile, steps, toy):
