@@ -15,25 +15,27 @@ def worth_figure(by_share: pd.DataFrame, chance: float = np.nan):
     """Share of pairs with the same theme against the share kept, and against the lowest score kept.
 
     Args:
-        by_share: of `precision_by_score`: ratio, lowest_score, n_pairs, precision.
+        by_share: of `worth_of_pairs`: ratio, lowest_score, precision, ci_low, ci_high (each within 0..1).
         chance: value of random scenes of the same film pairs; NaN draws no line.
     """
     table = by_share.dropna(subset=["precision"])
     if not len(table):
         raise M2SError("there is no precision to draw: the themes of these films are not known")
-    fig = new_figure(WIDTH, 2.9)
+    fig = new_figure(WIDTH, 3.1)
     axes = [fig.add_subplot(1, 2, 1), fig.add_subplot(1, 2, 2)]
     for ax, column, label in zip(
         axes, ("ratio", "lowest_score"), ("share kept of each film pair", "lowest score kept"), strict=True
     ):
         ax.plot(table[column], table["precision"], marker="o", color=OKABE_ITO[0], label="mined pairs")
+        ends = table[["ci_low", "ci_high"]].clip(0, 1).to_numpy().T
+        ax.vlines(table[column], *ends, color=OKABE_ITO[0], linewidth=1.2, label="95 % interval")
         if np.isfinite(chance):
             ax.axhline(chance, color=GREY, linestyle=":", label=f"chance {chance:.2f}")
         ax.set(ylim=(0, 1.02), xlabel=label, ylabel="share of the same theme")
-    axes[0].axvline(PAPERS_SHARE, color=OKABE_ITO[1], linestyle="--", label="the paper keeps")
-    axes[0].legend(loc="lower left")
+    axes[0].axvline(PAPERS_SHARE, color=OKABE_ITO[1], linestyle="--", zorder=0, label="the paper keeps")
     axes[1].invert_xaxis()  # in both panels more is kept further right
-    fig.set_layout_engine("tight")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=4)
+    fig.set_layout_engine("tight", rect=(0, 0.08, 1, 1))
     first, last = table.iloc[0], table.iloc[-1]
     fig.m2s_alt = (
         f"Share of mined pairs with the same theme: {first['precision']:.2f} when {first['ratio']:.0%} of "

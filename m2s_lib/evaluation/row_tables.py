@@ -1,5 +1,5 @@
-"""What the rows of Table 1 tell beside their results: how long each took, which metadata finds which themes,
-and what the other reading of "top 50 %" changes."""
+"""What the rows of Table 1 tell beside their results: how long each took, what a mined pair is worth, which
+metadata finds which themes, and what the other reading of "top 50 %" changes."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pandas as pd
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.metrics import wilson
 from m2s_lib.evaluation.published import TASK_OF_COLUMN, read_published, read_settings
-from m2s_lib.evaluation.repeats import FIRST_ROW, over_repeats, rows_of
+from m2s_lib.evaluation.repeats import FIRST_ROW, mean_interval, over_repeats, rows_of
 
 OTHER_READING = "row 1, above median"  # row 1 with keep = above_median (supp. 3a), see the ablation profile
 _TRAINING, _MINING = "04", "03"  # stages
@@ -117,6 +117,35 @@ def themes_by_metadata(stage) -> pd.DataFrame:
     mean = pd.DataFrame(chances).groupby(["row", "metadata"], sort=False, as_index=False)["chance"].mean()
     table = table.merge(mean.assign(theme="all"), on=keys, how="left")
     return table[columns]
+
+
+def worth_of_pairs(stage) -> pd.DataFrame:
+    """What a mined pair is worth in the first row: how many share a theme, by the share of each film pair's
+    scene pairs that is kept.
+
+    Args:
+        stage: an open stage; the tables that it reads become its inputs.
+
+    Returns:
+        ratio, lowest_score (of what is kept), n_pairs, n_same, precision, ci_low, ci_high, repeats. Of
+        several repeats counts are sums and the rest means, with Student's 95 % interval; of one the interval
+        is Wilson's, pairs taken as independent. No line where themes are not known.
+    """
+    columns = ["ratio", "lowest_score", "n_pairs", "n_same", "precision"]
+    rows, parts = rows_of(stage), []
+    for row in rows[rows["row"] == rows["row"].iloc[0]].itertuples():
+        place = f"{row.place}{row.stage}/precision_by_share.parquet"
+        if row.stage.startswith(_MINING) and row.status == "done" and (stage.run_dir / place).is_file():
+            parts.append(stage.read_parquet(place, columns))
+    lines = []
+    for ratio, of_ratio in pd.concat(parts).groupby("ratio") if parts else ():
+        counts = of_ratio[["n_pairs", "n_same"]].sum()
+        mean, low, high = mean_interval(of_ratio["precision"].to_numpy())
+        if len(of_ratio) == 1:
+            low, high = wilson(*counts[["n_same", "n_pairs"]])
+        score = of_ratio["lowest_score"].mean()
+        lines.append((ratio, score, *counts, mean, low, high, len(of_ratio)))
+    return pd.DataFrame(lines, columns=[*columns, "ci_low", "ci_high", "repeats"])
 
 
 def readings_compared(measured: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pytest
 from m2s_lib.display.figures import alt_text
 from m2s_lib.display.worth_figures import themes_figure, worth_figure
 from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.metrics import wilson
 from m2s_lib.evaluation.paper_tables import table1
 from m2s_lib.evaluation.row_tables import (
     OTHER_READING,
@@ -17,6 +18,7 @@ from m2s_lib.evaluation.row_tables import (
     row_encoders,
     row_times,
     themes_by_metadata,
+    worth_of_pairs,
 )
 from m2s_lib.files import read_json, write_json, write_parquet
 from tests.evaluation.test_repeats import rows, stage
@@ -137,15 +139,49 @@ def test_supplementary_table_1_beside_what_was_trained():
     assert hyper_parameters(pd.DataFrame())["here"].isna().all()
 
 
-def test_worth_is_drawn_against_share_and_score():
-    table = pd.DataFrame(
-        {"ratio": [0.5, 1.0], "lowest_score": [2.0, 1.0], "n_pairs": [4, 8], "precision": [0.8, 0.5]}
-    )
+def worth(tmp_path, *precisions):
+    """worth_of_pairs of a run whose repeats keep 4 or 8 pairs, with these precisions."""
+    repeats = [lines("row 1", str(i), [1, 1]) for i in range(len(precisions))]
+    write_parquet(pd.concat([*repeats, lines("row 10", "0", [1, 1])]), tmp_path / "rows.parquet")
+    for i, values in enumerate([*precisions, [0.0, 0.0]]):
+        name = f"row_1-{i}" if i < len(precisions) else "row_10-0"
+        folder = tmp_path / "rows" / name / "03_scene_mining"
+        folder.mkdir(parents=True)
+        table = pd.DataFrame({"ratio": [0.5, 1.0], "lowest_score": [2.0 + i, 1.0], "n_pairs": [4, 8]})
+        same = (table["n_pairs"] * values).round().astype(int)
+        write_parquet(table.assign(n_same=same, precision=values), folder / "precision_by_share.parquet")
+    return worth_of_pairs(stage(tmp_path))
+
+
+def test_worth_is_a_mean_over_repeats_of_the_first_row(tmp_path):
+    found = worth(tmp_path, [0.75, 0.5], [1.0, 0.25], [0.5, 0.75])
+    assert found["ratio"].tolist() == [0.5, 1.0]
+    assert found["precision"].tolist() == [0.75, 0.5]
+    assert found["lowest_score"].tolist() == [3.0, 1.0]
+    assert found[["n_pairs", "n_same", "repeats"]].values.tolist() == [[12, 9, 3], [24, 12, 3]]
+    half = 4.302653 * 0.25 / 3**0.5  # Student's t of two degrees of freedom
+    assert found.loc[0, ["ci_low", "ci_high"]].tolist() == pytest.approx([0.75 - half, 0.75 + half])
+
+
+def test_worth_of_one_repeat_has_an_interval_over_its_pairs(tmp_path):
+    found = worth(tmp_path, [0.75, 0.5])
+    assert found.loc[0, ["ci_low", "ci_high"]].tolist() == pytest.approx(wilson(3, 4))
+    assert found["repeats"].tolist() == [1, 1]
+
+
+def test_worth_is_drawn_against_share_and_score(tmp_path):
+    table = worth(tmp_path, [0.8, 0.5], [0.9, 0.4])
     fig = worth_figure(table, chance=0.3)
     fig.savefig(io.BytesIO(), dpi=60)
     left, right = fig.axes
     assert left.lines[0].get_xdata().tolist() == [0.5, 1.0]
-    assert right.lines[0].get_ydata().tolist() == [0.8, 0.5]
-    assert "0.80 when 50% of each film pair's are kept, 0.50 when 100% are" in alt_text(fig)
+    assert right.lines[0].get_ydata().tolist() == pytest.approx([0.85, 0.45])
+    ends = [[y for _, y in segment] for segment in left.collections[0].get_segments()]
+    assert ends == [pytest.approx(row) for row in table[["ci_low", "ci_high"]].clip(0, 1).to_numpy()]
+    assert "0.85 when 50% of each film pair's are kept, 0.45 when 100% are" in alt_text(fig)
     with pytest.raises(M2SError, match="no precision to draw"):
         worth_figure(table[:0])
+
+
+def test_worth_of_unknown_themes_has_no_line(mined):
+    assert worth_of_pairs(mined).empty
