@@ -142,8 +142,7 @@ def side_by_side(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
     text = table.assign(
         published=[_published_text(r, digits) for r in table.to_dict("records")],
         measured=[_measured_text(r, digits) for r in table.to_dict("records")],
-        name=[r["model"] if r["encoder"] in ("", r["model"]) else f"{r['model']} ({r['encoder']})"
-              for r in table.to_dict("records")],
+        name=[_name(r["model"], r["encoder"]) for r in table.to_dict("records")],
         head=table["column"] + np.where(table["metric"] == "", "", " [" + table["metric"] + "]"),
     )  # fmt: skip
     wide = text.pivot(index="name", columns="head", values=["published", "measured"]).swaplevel(axis=1)
@@ -184,6 +183,13 @@ def _row(model: str, column, said, row, encoder: str) -> dict:
     about = {"model": model, "column": column.column, "metric": column.metric, "unit": column.unit}
     about |= {"published": np.nan if said is None else said["value"], **numbers, **counts, "encoder": encoder}
     return about | {"reference": "" if said is None else said["reference"]}
+
+
+def _name(model: str, encoder: str) -> str:
+    """The paper's model and what stood for it here, whose name may begin with the model's."""
+    if encoder.lower().startswith(model.lower()):
+        return model + encoder[len(model) :]
+    return f"{model} ({encoder})" if encoder else model
 
 
 def _published_text(row: dict, digits: int) -> str:

@@ -1,6 +1,7 @@
 """Tables and figures of a run as files named by the paper's numbers, in `<run>/paper/`."""
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,21 @@ FIGURES = (
     ("Supp. Fig. 9: examples of moderation's classes", "supp_fig9", "07", "supp_fig9"),
     ("Supp. Fig. 10: moderation, predictions", "supp_fig10", "07", "supp_fig10"),
 )
+_CELL = re.compile(r"<td>[^<]*</td>")
+_BELOW = re.compile(r" (?=[\[(])")  # before an interval or a count, which stand below the value
+_PAGE = """<!doctype html>
+<meta charset="utf-8">
+<title>{name}</title>
+<style>
+body {{ font: 14px sans-serif; color-scheme: light dark; }}
+table {{ border-collapse: collapse; }}
+th, td {{ padding: 4px 10px; text-align: left; vertical-align: top; }}
+td {{ white-space: nowrap; }}
+th {{ min-width: 6em; }}
+tbody tr {{ border-top: 1px solid #8884; }}
+</style>
+{table}
+"""
 COLUMNS = ("figure", "file", "stage", "drawn", "alt")
 
 
@@ -47,7 +63,8 @@ def write_table(folder: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFr
     """name.csv with the numbers, name.html and name.tex with the table as it is looked at."""
     write_csv(folder / f"{name}.csv", numbers)
     with atomic_path(folder / f"{name}.html") as temporary:
-        temporary.write_text(shown.to_html(escape=True, border=0) + "\n", encoding="utf-8")
+        table = _CELL.sub(lambda cell: _BELOW.sub("<br>", cell[0]), shown.to_html(escape=True, border=0))
+        temporary.write_text(_PAGE.format(name=name, table=table), encoding="utf-8")
     with atomic_path(folder / f"{name}.tex") as temporary:
         temporary.write_text(shown.to_latex(escape=True), encoding="utf-8")
 

@@ -140,7 +140,7 @@ def test_published_and_measured_stand_side_by_side_and_gaps_say_so():
     assert np.isnan(cells.loc[("OT", "place"), "measured"])
     assert np.isnan(cells.loc[("colour", "place"), "published"])
     text = side_by_side(table)
-    ours = text.loc["Ours (ours (co-watch))"]
+    ours = text.loc["Ours (co-watch)"]
     assert ours["place [top-1]", "published"] == "68.2"
     assert ours["place [top-1]", "measured"] == "50.0 [40.0, 60.0] (n = 80, found 80 of 86)"
     assert ours["view [MSE]", "measured"] == "3.100 [3.000, 3.200] (n = 86)"

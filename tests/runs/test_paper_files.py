@@ -4,7 +4,20 @@ import pandas as pd
 
 from m2s_lib.files import write_json
 from m2s_lib.runs import paper_files
-from m2s_lib.runs.paper_files import publish, write_figures, write_tables
+from m2s_lib.runs.paper_files import publish, write_figures, write_table, write_tables
+
+
+def test_intervals_and_counts_stand_below_their_value_in_html(tmp_path):
+    shown = pd.DataFrame(
+        {"place": ["26.3 [19.8, 32.8] (n = 167, 3 seeds)"], "year": [4.5]}, index=["Ours (co-watch)"]
+    )
+    write_table(tmp_path, "table1", shown, shown)
+    page = (tmp_path / "table1.html").read_text()
+    assert "<td>26.3<br>[19.8, 32.8]<br>(n = 167, 3 seeds)</td>" in page
+    assert "<th>Ours (co-watch)</th>" in page
+    assert "<td>4.5</td>" in page
+    assert page.startswith("<!doctype html>")
+    assert "26.3 [19.8, 32.8] (n = 167, 3 seeds)" in (tmp_path / "table1.tex").read_text()
 
 
 def test_tables_as_csv_html_and_latex_escape_what_they_hold(tmp_path):
