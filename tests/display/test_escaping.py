@@ -108,7 +108,8 @@ def test_the_gallery(tmp_path, evil):
 def test_tables_of_the_paper(tmp_path, evil):
     numbers = pd.DataFrame({"model": [evil], evil: [0.5]})
     write_tables(tmp_path, {"t": numbers}, {"t": numbers.set_index("model")})
-    check((tmp_path / "t.html").read_text(), evil)
+    page = (tmp_path / "t.html").read_text()
+    check(page[page.index("<table") :], evil)  # before it stands the page's own head
     tex = (tmp_path / "t.tex").read_text()
     assert r"\input" not in tex
     for sign in "%$_#":
