@@ -21,13 +21,13 @@ def worth_figure(by_share: pd.DataFrame, chance: float = np.nan):
     table = by_share.dropna(subset=["precision"])
     if not len(table):
         raise M2SError("there is no precision to draw: the themes of these films are not known")
+    ends = table[["ci_low", "ci_high"]].clip(0, 1).to_numpy().T
     fig = new_figure(WIDTH, 3.1)
     axes = [fig.add_subplot(1, 2, 1), fig.add_subplot(1, 2, 2)]
     for ax, column, label in zip(
         axes, ("ratio", "lowest_score"), ("share kept of each film pair", "lowest score kept"), strict=True
     ):
         ax.plot(table[column], table["precision"], marker="o", color=OKABE_ITO[0], label="mined pairs")
-        ends = table[["ci_low", "ci_high"]].clip(0, 1).to_numpy().T
         ax.vlines(table[column], *ends, color=OKABE_ITO[0], linewidth=1.2, label="95 % interval")
         if np.isfinite(chance):
             ax.axhline(chance, color=GREY, linestyle=":", label=f"chance {chance:.2f}")

@@ -19,9 +19,8 @@ from m2s_lib.films.frame_scaler import FrameScaler
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,asf,ogg"
 _BROADCAST = ("mpegts", "mpeg")  # recordings begin anywhere, so frames before the first key frame are broken
 _SKIPPING = ("h264", "mpeg2video", "mpeg4")  # their decoders know which frames no other is built on
-_DAMAGE_LASTS = (
-    250  # frames; after a broken frame the next key frame heals, and encoders put one at least this often
-)
+# frames; after a broken frame the next key frame heals, and encoders put one at least this often
+_DAMAGE_LASTS = 250
 
 
 class AvFrames:

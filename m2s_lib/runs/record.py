@@ -263,13 +263,8 @@ def why_stale(run_dir: Path, stage: str, values: dict, root: Path) -> str:
         return "not run yet"
     if record.get("status") != "done" or not (run_dir / stage / "notebook.ipynb").is_file():
         return "did not finish"
-    before, now = record.get("parameters", {}), plain(values)
-    changed = [
-        name
-        for name in {**before, **now}
-        if (name in before, before.get(name)) != (name in now, now.get(name))
-    ]
-    if changed:
+    if changed := changed_parameters(record, values):
+        before, now = record.get("parameters", {}), plain(values)
         return "; ".join(
             f"{n} changed from {before.get(n, 'none')!r} to {now.get(n, 'none')!r}" for n in changed
         )
@@ -280,6 +275,16 @@ def why_stale(run_dir: Path, stage: str, values: dict, root: Path) -> str:
         if known.of(entry["path"]) != entry["fingerprint"]:
             return f"input {entry['path']} changed"
     return ""
+
+
+def changed_parameters(record: dict, values: dict) -> list[str]:
+    """Names of the parameters that a record has otherwise, or that only one of the two has."""
+    before, now = record.get("parameters", {}), plain(values)
+    return [
+        name
+        for name in {**before, **now}
+        if (name in before, before.get(name)) != (name in now, now.get(name))
+    ]
 
 
 def code_changed(record: dict, now: dict) -> str:

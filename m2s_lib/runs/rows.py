@@ -165,12 +165,8 @@ def seconds_left(rows: Sequence[Row], done: Collection[str], fresh: bool) -> flo
         current = row.folder in done or not fresh
         for stage in row.plan.stages:
             found = record.read_record(row.plan.run_dir, stage)
-            values = record.plain(row.plan.values[stage])
-            current = (
-                current
-                and found.get("status") == "done"
-                and values.items() <= found.get("parameters", {}).items()
-            )
+            same = not record.changed_parameters(found, row.plan.values[stage])
+            current = current and found.get("status") == "done" and same
             if row.owners[stage] != row.folder:
                 continue
             if current:
