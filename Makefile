@@ -76,10 +76,10 @@ test-ray: $(INSTALLED)-ray
 	$(BIN)/python -m pytest -n 0 -m ray
 
 bench: $(INSTALLED)-bench
-	$(BIN)/python -m m2s_lib.bench
+	$(BIN)/python -m benchmarks
 
 bench-gpu: $(INSTALLED)-bench
-	$(BIN)/python -m m2s_lib.bench --device cuda --out runs/bench-gpu
+	$(BIN)/python -m benchmarks --device cuda --out runs/bench-gpu
 
 clean:
 	rm -rf runs .pytest_cache .ruff_cache .hypothesis

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from m2s_lib.engine_worker import Prepared, packed, run_apart, run_call, run_task
 from m2s_lib.errors import M2SError
-from m2s_lib.files import atomic_path
+from m2s_lib.io import atomic_path
 from m2s_lib.processes import cores
 from m2s_lib.work import Unseen, Work
 

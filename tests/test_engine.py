@@ -9,8 +9,8 @@ import pytest
 from m2s_lib.engine import LocalEngine, open_engine
 from m2s_lib.errors import M2SError
 from m2s_lib.work import Unseen
-from tests.engine_work import makes_reader, writes
-from tests.films.worlds import digests
+from tests.helpers.engine_work import makes_reader, writes
+from tests.helpers.worlds import digests
 
 
 def test_engines_by_name(monkeypatch):
@@ -54,9 +54,10 @@ def test_this_machine_does_both_kinds_of_work(tmp_path):
 def test_nothing_of_ray_is_imported_for_this_machine(tmp_path):
     code = """
 import sys
-import m2s_lib.films.ingest, m2s_lib.method.scene_mining, m2s_lib.method.shot_features, m2s_lib.runs.rows
+import m2s_lib.films.store.ingest, m2s_lib.method.shot_features
+import m2s_lib.mining.scene_mining, m2s_lib.runs.rows
 from m2s_lib.engine import open_engine
-from tests.engine_work import makes_reader
+from tests.helpers.engine_work import makes_reader
 assert list(open_engine("local").prepared(makes_reader, [("", "x")], None)) == [(0, "x")]
 print([name for name in sys.modules if name == "ray" or name.startswith("ray.")])
 """

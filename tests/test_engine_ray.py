@@ -17,24 +17,25 @@ import torch
 from m2s_lib import engine_ray
 from m2s_lib.engine import LocalEngine, open_engine
 from m2s_lib.errors import M2SError
-from m2s_lib.films.decoding import ScanConfig
-from m2s_lib.films.film_table import read_film_table
-from m2s_lib.films.ingest import ingest_films
-from m2s_lib.films.shot_store import open_stores
-from m2s_lib.method import mining_shards, shot_features
+from m2s_lib.films.store.film_table import read_film_table
+from m2s_lib.films.store.ingest import ingest_films
+from m2s_lib.films.store.shot_store import open_stores
+from m2s_lib.films.video.decoding import ScanConfig
+from m2s_lib.method import shot_features
 from m2s_lib.method.movie_encoder import MovieEncoder
-from m2s_lib.method.scene_mining import mine_pairs, mine_to
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
 from m2s_lib.method.shot_features import encode_films
+from m2s_lib.mining import shards as mining_shards
+from m2s_lib.mining.scene_mining import mine_pairs, mine_to
 from m2s_lib.runs.parameters import load_profile
 from m2s_lib.runs.pipeline import StageFailed
 from m2s_lib.runs.rows import run_rows
-from tests.engine_work import KillsItsself, KillsItsWorker, makes_reader, writes
-from tests.films.ingest_tasks import fated
-from tests.films.videos import render
-from tests.films.worlds import digests
-from tests.method.mining_films import corpus, every_pair
-from tests.runs.toy import write_project
+from tests.helpers.engine_work import KillsItsself, KillsItsWorker, makes_reader, writes
+from tests.helpers.ingest_tasks import fated
+from tests.helpers.mining_films import corpus, every_pair
+from tests.helpers.toy_project import write_project
+from tests.helpers.videos import render
+from tests.helpers.worlds import digests
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SMALL = ScanConfig(frame_size=32)

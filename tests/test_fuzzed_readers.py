@@ -13,16 +13,23 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from m2s_lib import files
+from m2s_lib import io as files
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation import clips, lvu, mcd, movienet, ovsd, place_tagging, published
-from m2s_lib.films import benchmark_ids, decoding, film_table, ingest, shot_boundaries, sources, watch_log
+from m2s_lib.evaluation import clips
+from m2s_lib.evaluation.lvu import files as lvu
+from m2s_lib.evaluation.moderation import files as mcd
+from m2s_lib.evaluation.movienet import files as movienet
+from m2s_lib.evaluation.movienet import ovsd, place_tagging
+from m2s_lib.evaluation.paper import published
+from m2s_lib.films.similarity import benchmark_ids, watch_log
+from m2s_lib.films.store import film_table, ingest, sources
+from m2s_lib.films.video import decoding, shot_boundaries
 from m2s_lib.runs import parameters
 from m2s_lib.runs.parameters import load_profile
 from m2s_lib.runs.record import why_stale
 from m2s_lib.runs.report import summary_table, write_report
 from tests.conftest import ROOT
-from tests.evaluation.lvu_folders import write_lvu
+from tests.helpers.lvu_folders import write_lvu
 
 
 def _film_table(path: Path):

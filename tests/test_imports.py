@@ -12,7 +12,9 @@ ROOT = Path(m2s_lib.__file__).parent
 BELOW = {
     "films": set(),
     "method": {"films"},
-    "evaluation": {"films", "method"},
+    "training": {"films", "method"},
+    "mining": {"films", "method"},
+    "evaluation": {"films", "method", "training", "mining"},
     "display": {"films"},
     "runs": set(),
 }
@@ -42,7 +44,7 @@ def _imports() -> dict[str, set[str]]:
 @pytest.fixture(scope="module")
 def imports() -> dict[str, set[str]]:
     found = _imports()
-    assert found["m2s_lib.method.scene_mining"] & set(found), "imports are found"
+    assert found["m2s_lib.mining.scene_mining"] & set(found), "imports are found"
     return found
 
 

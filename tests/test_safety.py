@@ -13,22 +13,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m2s_lib import files
-from m2s_lib.display.explorer_state import open_state
-from m2s_lib.display.pair_export import export_path
+from m2s_lib import io as files
+from m2s_lib.display.explorer.export import export_path
+from m2s_lib.display.explorer.state import open_state
 from m2s_lib.display.playback import cut_clip, film_file
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation import movienet
-from m2s_lib.evaluation.weight_files import read_weights
-from m2s_lib.films.clip_stores import clip_stores
-from m2s_lib.films.film_table import read_film_table
-from m2s_lib.films.shot_store import open_stores
+from m2s_lib.evaluation.encoders.weight_files import read_weights
+from m2s_lib.evaluation.movienet import files as movienet
+from m2s_lib.films.store.clip_stores import clip_stores
+from m2s_lib.films.store.film_table import read_film_table
+from m2s_lib.films.store.shot_store import open_stores
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
 from m2s_lib.method.weights import load_backbone, load_encoder
 from m2s_lib.runs import paper_files
 from tests.conftest import ROOT
-from tests.display.explorer_films import make_scenes
-from tests.display.stores import make_store
+from tests.helpers.display_stores import make_store
+from tests.helpers.explorer_films import make_scenes
 
 MODULES = {
     "pickle",

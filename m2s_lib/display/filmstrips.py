@@ -7,7 +7,7 @@ import numpy as np
 
 from m2s_lib.display.style import NO_PICTURES, placeholder, timecode_pair
 from m2s_lib.errors import M2SError
-from m2s_lib.films.shot_store import ShotStore
+from m2s_lib.films.store.shot_store import ShotStore
 
 GAP = 2  # white pixels between shots
 WIDEST, NARROWEST, UNKNOWN = 4.0, 0.4, 16 / 9  # proportions that are believed; what is taken for the others

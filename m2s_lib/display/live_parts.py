@@ -20,9 +20,10 @@ import traitlets
 from m2s_lib.display.filmstrips import check_scene, middle_frames, proportions, timecode_range
 from m2s_lib.display.style import NO_PICTURES, escape_html, timecode
 from m2s_lib.errors import M2SError
-from m2s_lib.films.shot_store import ShotStore
+from m2s_lib.films.store.shot_store import ShotStore
 
-HERE = Path(__file__).parent  # of the scripts and the style sheet
+HERE = Path(__file__).parent  # of the script and the style sheet
+PANEL_CSS = HERE.joinpath("live_parts.css").read_text("utf-8")
 THUMB_PX = 60  # height of a keyframe on the screen
 _KEPT = 4096  # thumbnails kept as text, about 3 KB each
 _SHARP = 2  # stored pixels for one on the screen, at most
@@ -211,7 +212,7 @@ class Panel(anywidget.AnyWidget):
         label: what a screen reader says of it; with `focusable` it can be reached by the tab key.
     """
 
-    _esm, _css = (HERE / "live_panel.js").read_text("utf-8"), (HERE / "live_panel.css").read_text("utf-8")
+    _esm, _css = HERE.joinpath("live_parts.js").read_text("utf-8"), PANEL_CSS
     html = traitlets.Unicode("").tag(sync=True)
     key_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     label = traitlets.Unicode("").tag(sync=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from m2s_lib.display.filmstrips import check_scene
 from m2s_lib.errors import M2SError
-from m2s_lib.files import atomic_path, safe_name
-from m2s_lib.films.av_frames import CONTAINERS, first_line
-from m2s_lib.films.shot_store import ShotStore
+from m2s_lib.films.store.shot_store import ShotStore
+from m2s_lib.films.video.av_frames import CONTAINERS, first_line
+from m2s_lib.io import atomic_path, safe_name
 
 MAX_SIDE = 640  # pixels of the longer side of a clip
 LONGEST_S = 60.0  # seconds of a clip; a longer scene plays its beginning

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import read_csv
-from m2s_lib.films.shot_store import ShotStore
+from m2s_lib.films.store.shot_store import ShotStore
+from m2s_lib.io import read_csv
 
 VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v")
 _ID_COLUMNS = ("item", "youtube_id", "clip", "video_id")  # names under which a clip's id comes

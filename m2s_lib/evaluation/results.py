@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.evaluation.metrics import Measured
-from m2s_lib.files import write_parquet
+from m2s_lib.io import write_parquet
 
 RESULT_COLUMNS = (
     "benchmark",

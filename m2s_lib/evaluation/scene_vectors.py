@@ -13,12 +13,12 @@ import pandas as pd
 import torch
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.comparators import ELSEWHERE, comparator
-from m2s_lib.evaluation.computed_features import Vectors, computed_features
-from m2s_lib.evaluation.encoders import Encoder, embed_scenes, shot_embeddings
+from m2s_lib.evaluation.encoders.baselines import ELSEWHERE, comparator
+from m2s_lib.evaluation.encoders.computed_features import Vectors, computed_features
+from m2s_lib.evaluation.encoders.encoders import Encoder, embed_scenes, shot_embeddings
+from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.metrics import UNMEASURED
 from m2s_lib.evaluation.results import result_row, result_table
-from m2s_lib.evaluation.weight_files import Missing
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
 
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import atomic_path
+from m2s_lib.io import atomic_path
 
 _CRC = "crc32"
 

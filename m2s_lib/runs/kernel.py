@@ -16,7 +16,7 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import atomic_path
+from m2s_lib.io import atomic_path
 
 LAST_LINES = 15
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from m2s_lib.files import checksum
+from m2s_lib.io import checksum
 
 RECORD = "run.json"
 NOTEBOOKS = ("notebook.ipynb", "notebook.failed.ipynb", "notebook.html")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from m2s_lib.files import atomic_path, inside
+from m2s_lib.io import atomic_path, inside
 from m2s_lib.runs.project import find_stage, stage_names
 from m2s_lib.runs.record import read_record
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import remove_temporaries, write_json
+from m2s_lib.io import remove_temporaries, write_json
 from m2s_lib.runs import record
 from m2s_lib.runs.locks import FolderLock
 from m2s_lib.runs.outputs import NOTEBOOKS

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import fingerprint, json_ready, read_json, write_json
+from m2s_lib.io import fingerprint, json_ready, read_json, write_json
 from m2s_lib.runs.outputs import RECORD, spoilt
 from m2s_lib.runs.project import find_stage, stage_names
 

@@ -21,7 +21,7 @@ from typing import TextIO
 from urllib.parse import urlsplit
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import atomic_path, read_json, write_json
+from m2s_lib.io import atomic_path, read_json, write_json
 from m2s_lib.progress import progress
 from m2s_lib.runs.pipeline import StageFailed
 from m2s_lib.runs.project import is_url, shown_url

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import atomic_path, write_json
+from m2s_lib.io import atomic_path, write_json
 from m2s_lib.runs.project import STAGE_NAME
 from m2s_lib.runs.record import RECORD, UNCOUNTED, read_record
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import safe_name
+from m2s_lib.io import safe_name
 from m2s_lib.runs.parameters import Profile, listed, without_rows
 from m2s_lib.runs.plan import Plan, plan_run
 from m2s_lib.runs.project import stage_names

@@ -22,7 +22,7 @@ import pandas as pd
 import yaml
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import atomic_path, read_parquet, write_parquet
+from m2s_lib.io import atomic_path, read_parquet, write_parquet
 from m2s_lib.runs import record
 from m2s_lib.runs.locks import FolderLock
 from m2s_lib.runs.parameters import Profile, without_rows

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from m2s_lib import files
+from m2s_lib import io as files
 from m2s_lib.errors import M2SError
 from m2s_lib.processes import cores
 from m2s_lib.runs import record

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.servers import start_lab
 from tests.conftest import ROOT
+from tests.helpers.servers import start_lab
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 STAGES = ("01", "02", "03", "04", "08")  # that the two screens need

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from m2s_lib.files import read_parquet
-from m2s_lib.films.features import read_features
-from m2s_lib.films.shot_store import open_stores
-from m2s_lib.method.movie_training import load_movie_encoder
-from m2s_lib.method.pair_view import PairView
+from m2s_lib.films.store.features import read_features
+from m2s_lib.films.store.shot_store import open_stores
+from m2s_lib.io import read_parquet
+from m2s_lib.mining.pair_view import PairView
 from m2s_lib.runs.kernel import write_notebook
 from m2s_lib.runs.record import read_record
-from tests.browser.lab_pages import least_contrast, measured_ms, open_notebook, run_all, watch
+from m2s_lib.training.movie_training import load_movie_encoder
 from tests.conftest import ROOT
+from tests.helpers.lab_pages import least_contrast, measured_ms, open_notebook, run_all, watch
 
 NOTEBOOK = "03_scene_mining.ipynb"
 SCREEN = ".m2s-explorer"
@@ -27,8 +27,8 @@ LIMIT_MS = 300
 BIG = """
 import sys, pathlib
 sys.path.insert(0, {root!r})
-from m2s_lib.display.explorer import explore
-from tests.display.explorer_films import make_scenes
+from m2s_lib.display.explorer.explorer import explore
+from tests.helpers.explorer_films import make_scenes
 explore(make_scenes(pathlib.Path({folder!r}), n=9, lengths=dict(a=1008, b=1008), titles=dict(a="A", b="B")))
 """
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

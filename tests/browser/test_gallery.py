@@ -2,10 +2,10 @@
 
 import pytest
 
-from m2s_lib.evaluation.scene_collection import read_collection
-from m2s_lib.files import write_json
-from tests.browser.lab_pages import least_contrast, measured_ms, open_notebook, run_all, watch
-from tests.browser.servers import start_page, status_of
+from m2s_lib.evaluation.retrieval.collection import read_collection
+from m2s_lib.io import write_json
+from tests.helpers.lab_pages import least_contrast, measured_ms, open_notebook, run_all, watch
+from tests.helpers.servers import start_page, status_of
 
 NOTEBOOK = "08_retrieval_gallery.ipynb"
 GALLERY = ".m2s-retrieval .m2s-gallery"

@@ -9,19 +9,19 @@ import pandas as pd
 import pytest
 
 from m2s_lib.display import live_parts
-from m2s_lib.display.explorer_draw import facts_html, messages_html, player_html, second_html, strips_html
-from m2s_lib.display.explorer_state import call_text, open_state
-from m2s_lib.display.gallery_draw import gallery_html, static_html
-from m2s_lib.display.gallery_state import open_state as open_gallery_state
-from m2s_lib.display.pair_export import edl_text
+from m2s_lib.display.explorer.draw import facts_html, messages_html, player_html, second_html, strips_html
+from m2s_lib.display.explorer.export import edl_text
+from m2s_lib.display.explorer.state import call_text, open_state
+from m2s_lib.display.gallery.draw import gallery_html, static_html
+from m2s_lib.display.gallery.state import open_state as open_gallery_state
 from m2s_lib.display.style import text_at
-from m2s_lib.evaluation.scene_collection import SceneCollection
-from m2s_lib.films.decoding import ScanConfig
+from m2s_lib.evaluation.retrieval.collection import SceneCollection
+from m2s_lib.films.video.decoding import ScanConfig
 from m2s_lib.runs.kernel import write_notebook
 from m2s_lib.runs.paper_files import write_tables
 from m2s_lib.runs.report import _export_notebook
-from tests.display.explorer_films import N, make_scenes
-from tests.display.stores import make_store
+from tests.helpers.display_stores import make_store
+from tests.helpers.explorer_films import N, make_scenes
 
 EVIL = [
     "<script>alert(1)</script>",

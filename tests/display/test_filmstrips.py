@@ -8,7 +8,7 @@ import pytest
 from m2s_lib.display.filmstrips import GAP, filmstrip, timecode_range
 from m2s_lib.display.style import placeholder
 from m2s_lib.errors import M2SError
-from tests.display.stores import colour, make_store
+from tests.helpers.display_stores import colour, make_store
 
 
 def test_shots_stand_side_by_side_in_order(tmp_path):

@@ -5,9 +5,9 @@ import pytest
 
 from m2s_lib.display.playback import MAX_SIDE, clip_bytes, cut_clip, scene_clip
 from m2s_lib.errors import M2SError
-from m2s_lib.films.decoding import ScanConfig, scan_film
-from m2s_lib.films.shot_store import ShotStore, write_shots
-from tests.films.videos import number_of, render
+from m2s_lib.films.store.shot_store import ShotStore, write_shots
+from m2s_lib.films.video.decoding import ScanConfig, scan_film
+from tests.helpers.videos import number_of, render
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from m2s_lib.evaluation.lvu import TASKS
-from m2s_lib.evaluation.mcd import CLASSES, FRACTIONS
-from tests.evaluation.lvu_folders import REAL_SIZES
+from m2s_lib.evaluation.lvu.files import TASKS
+from m2s_lib.evaluation.moderation.files import CLASSES, FRACTIONS
+from tests.helpers.lvu_folders import REAL_SIZES
 
 FOLDER = Path(__file__).resolve().parents[2] / "data_manifests"
 NAMES = ("lvu", "movienet", "mcd", "movielens", "ovsd", "moviecl30k")

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.computed_features import Vectors, write_features_file
-from m2s_lib.evaluation.encoders import ColourEncoder, OurSceneEncoder, embed_scenes, shot_embeddings
+from m2s_lib.evaluation.encoders.computed_features import Vectors, write_features_file
+from m2s_lib.evaluation.encoders.encoders import ColourEncoder, OurSceneEncoder, embed_scenes, shot_embeddings
+from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.results import RESULT_COLUMNS
 from m2s_lib.evaluation.scene_vectors import (
     Sources,
@@ -14,9 +15,8 @@ from m2s_lib.evaluation.scene_vectors import (
     shot_sequences,
     shot_vectors,
 )
-from m2s_lib.evaluation.weight_files import Missing
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
-from tests.evaluation.test_encoders import noise_store
+from tests.evaluation.encoders.test_encoders import noise_store
 
 TINY = SceneEncoderConfig.preset("test")
 

@@ -6,7 +6,7 @@ import torch
 from m2s_lib.errors import M2SError
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig, ScenePairs
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
-from tests.method.fake_films import FakeStore
+from tests.helpers.fake_films import FakeStore
 
 
 def scenes(b, n, k, side=32, seed=0):

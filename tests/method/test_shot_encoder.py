@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from m2s_lib.errors import M2SError
-from m2s_lib.films.shot_store import open_stores, write_shots
+from m2s_lib.films.store.shot_store import open_stores, write_shots
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig, ShotFrames, ShotPairs
 from m2s_lib.method.shot_features import encode_shots
-from tests.method.fake_films import FakeStore
+from tests.helpers.fake_films import FakeStore
 
 FILMS = {"a": 1, "b": 2, "c": 3, "d": 5, "e": 30}  # shots of each film; a and b have no pairs
 

@@ -11,14 +11,23 @@ import pytest
 import torch
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.scene_collection import read_collection
-from m2s_lib.files import read_json
+from m2s_lib.evaluation.retrieval.collection import read_collection
+from m2s_lib.io import read_json
 from m2s_lib.runs.pipeline import StageFailed
 from m2s_lib.runs.project import stage_names
 from m2s_lib.runs.record import RECORD
 from m2s_lib.runs.report import summary_table, write_report
 from tests.conftest import ROOT
-from tests.notebooks.runs import SMALL, contents, flip, no_kernels, run, temporaries, times, write_profile
+from tests.helpers.notebook_runs import (
+    SMALL,
+    contents,
+    flip,
+    no_kernels,
+    run,
+    temporaries,
+    times,
+    write_profile,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(600)]
 STAGES = stage_names(ROOT / "notebooks")
@@ -139,7 +148,7 @@ def test_a_run_that_only_may_be_read_says_so_and_can_be_read(whole, tmp_path):
 AUDITED = """
 import os, sys
 from pathlib import Path
-import tests.notebooks.runs as runs
+import tests.helpers.notebook_runs as runs
 seen = set()
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):

@@ -7,9 +7,9 @@ import sys
 import pandas as pd
 import pytest
 
-from m2s_lib.files import read_json
+from m2s_lib.io import read_json
 from tests.conftest import ROOT
-from tests.notebooks.runs import contents, temporaries, write_profile
+from tests.helpers.notebook_runs import contents, temporaries, write_profile
 
 ENGINES = ("local", "ray")
 FILES = {

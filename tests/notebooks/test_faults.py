@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from m2s_lib.files import read_json, read_parquet
-from m2s_lib.films.shot_store import open_stores
-from m2s_lib.films.synthetic import WorldConfig, plan_world
-from m2s_lib.films.synthetic_files import render_world
+from m2s_lib.films.store.shot_store import open_stores
+from m2s_lib.films.world.files import render_world
+from m2s_lib.films.world.plan import WorldConfig, plan_world
+from m2s_lib.io import read_json, read_parquet
 from m2s_lib.method.weights import load_encoder
 from m2s_lib.runs.record import RECORD
-from tests.films.videos import render
-from tests.notebooks.runs import (
+from tests.helpers.notebook_runs import (
     contents,
     kill,
     run,
@@ -28,6 +27,7 @@ from tests.notebooks.runs import (
     write_features,
     write_profile,
 )
+from tests.helpers.videos import render
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(600)]
 S1, S2, S3, S4, S8 = (

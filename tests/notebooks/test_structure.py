@@ -243,8 +243,8 @@ def test_the_profiles_of_the_readme_are_there():
 
 
 def test_the_ablation_is_table_1():
-    from m2s_lib.evaluation.published import read_settings
-    from m2s_lib.evaluation.row_tables import OTHER_READING
+    from m2s_lib.evaluation.paper.ablation import OTHER_READING
+    from m2s_lib.evaluation.paper.published import read_settings
 
     rows = load_profile("ablation", ROOT / "data_manifests/profiles").rows
     settings = read_settings("Table 1").set_index("row")
@@ -265,12 +265,12 @@ def test_the_ablation_is_table_1():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_profiles_hold_values_that_the_method_accepts(profile):
     """The grammar of parameters knows one value at a time; these belong together."""
-    from m2s_lib.films.decoding import ScanConfig
+    from m2s_lib.films.video.decoding import ScanConfig
     from m2s_lib.method.movie_similarity import MovieTrainConfig, Pooling
     from m2s_lib.method.scene_encoder import SceneEncoderConfig
-    from m2s_lib.method.scene_mining import MiningConfig
     from m2s_lib.method.shot_encoder import ShotEncoderConfig
-    from m2s_lib.method.training import ContrastiveConfig
+    from m2s_lib.mining.scene_mining import MiningConfig
+    from m2s_lib.training.training import ContrastiveConfig
 
     content = load_profile(profile, ROOT / "data_manifests" / "profiles")
     rows = [row.plan for row in plan_rows(content, root=ROOT)[1]] if content.rows else []

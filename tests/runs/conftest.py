@@ -10,7 +10,7 @@ import pytest
 from m2s_lib.runs import kernel, open_stage
 from m2s_lib.runs.locks import _held
 from m2s_lib.runs.stage import PIPELINE
-from tests.runs.toy import ALL, injected, write_project
+from tests.helpers.toy_project import ALL, injected, write_project
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from m2s_lib import __version__
 from m2s_lib.runs.cli import main
 from m2s_lib.runs.pipeline import StageFailed
-from tests.runs.toy import write_profile
+from tests.helpers.toy_project import write_profile
 
 
 def test_it_starts_light():

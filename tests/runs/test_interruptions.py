@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from m2s_lib.files import read_json
+from m2s_lib.io import read_json
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from m2s_lib.files import write_json
+from m2s_lib.io import write_json
 from m2s_lib.runs import paper_files
 from m2s_lib.runs.paper_files import publish, write_figures, write_table, write_tables
 

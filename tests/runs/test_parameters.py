@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
 from m2s_lib.runs.parameters import load_profile, parse_cell, read_parameters
+from tests.helpers.toy_project import notebook, write_profile
 from tests.runs.test_values import values
-from tests.runs.toy import notebook, write_profile
 
 
 def test_a_cell_is_read_without_running_it():

@@ -11,11 +11,11 @@ import nbformat
 import pytest
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import read_json
+from m2s_lib.io import read_json
 from m2s_lib.runs import kernel, open_stage
 from m2s_lib.runs.pipeline import StageFailed, prepare_notebooks, run_profile
 from m2s_lib.runs.stage import PIPELINE
-from tests.runs.toy import ALL, HOLD, injected, notebook
+from tests.helpers.toy_project import ALL, HOLD, injected, notebook
 
 
 def run(ran: list[str], **named) -> tuple[list[str], str]:

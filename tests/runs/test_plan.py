@@ -6,7 +6,7 @@ import pytest
 
 from m2s_lib.errors import M2SError
 from m2s_lib.runs.plan import plan_run
-from tests.runs.toy import write_profile
+from tests.helpers.toy_project import write_profile
 
 
 def refusal(*arguments, **named) -> str:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from m2s_lib.files import fingerprint, read_json, write_json
+from m2s_lib.io import fingerprint, read_json, write_json
 from m2s_lib.runs.record import Fingerprints, code_changed, read_record, source_state, why_stale
 
 NUMBERS = {

@@ -12,14 +12,14 @@ import fsspec
 import pytest
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import read_json
+from m2s_lib.io import read_json
 from m2s_lib.runs import remote_lock
 from m2s_lib.runs.cli import main
 from m2s_lib.runs.pipeline import StageFailed
 from m2s_lib.runs.remote import MANIFEST, RemoteRun, mirror_folder, opened_run_dir
 from m2s_lib.runs.remote_lock import NAME, RemoteLock
-from tests.films.worlds import digests
-from tests.runs.toy import ALL
+from tests.helpers.toy_project import ALL
+from tests.helpers.worlds import digests
 
 URL = "memory://bucket/run"
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import read_json, write_json
+from m2s_lib.io import read_json, write_json
 from m2s_lib.runs.report import headline, show, summary_table, write_report
 
 

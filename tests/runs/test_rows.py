@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import read_json, read_parquet, write_json
+from m2s_lib.io import read_json, read_parquet, write_json
 from m2s_lib.runs import kernel, open_stage
 from m2s_lib.runs import rows as row_runs
 from m2s_lib.runs.cli import main
@@ -14,7 +14,7 @@ from m2s_lib.runs.parameters import load_profile
 from m2s_lib.runs.pipeline import StageFailed
 from m2s_lib.runs.row_plan import plan_rows
 from m2s_lib.runs.rows import rows_summary, run_rows, seconds_left
-from tests.runs.toy import injected, notebook
+from tests.helpers.toy_project import injected, notebook
 
 TEXT = """
 description: three rows, twice

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from m2s_lib.errors import M2SError
-from m2s_lib.files import read_json, write_parquet
+from m2s_lib.io import read_json, write_parquet
 from m2s_lib.runs import open_stage
 from m2s_lib.runs.record import why_stale
-from tests.runs.toy import HOLD
+from tests.helpers.toy_project import HOLD
 
 NUMBERS = {
     "run_dir": "runs/r",

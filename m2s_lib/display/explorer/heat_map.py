@@ -1,0 +1,120 @@
+"""The live heat map of B: a canvas in the browser. Cells are sent once a film pair, after that only words."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anywidget
+import matplotlib as mpl
+import numpy as np
+import traitlets
+
+from m2s_lib.display.explorer.data import PairScores, ScenePairs
+from m2s_lib.display.explorer.draw import facts_html
+from m2s_lib.display.explorer.state import KEYS, ExplorerState, colour_limits, marked_cells
+from m2s_lib.display.live_parts import PANEL_CSS
+from m2s_lib.display.style import SEQUENTIAL, timecode
+from m2s_lib.films.store.shot_store import ShotStore
+
+HERE = Path(__file__).parent  # of the script and its style sheet
+_LEVELS = 65_535  # B is shown in so many steps; what is written beside it is exact
+
+
+def palette_hex() -> str:
+    """The figures' colours, 256 of six hexadecimal digits each."""
+    colours = np.round(255 * mpl.colormaps[SEQUENTIAL](np.arange(256))[:, :3]).astype(np.uint8)
+    return colours.tobytes().hex()
+
+
+def levels(scores: PairScores) -> bytes:
+    """B as little-endian 16-bit levels between its least and largest score, row by row."""
+    span = float(scores.high) - float(scores.low) or 1.0
+    return np.round((scores.b.astype(np.float64) - scores.low) * (_LEVELS / span)).astype("<u2").tobytes()
+
+
+def starts(store: ShotStore) -> list[str]:
+    """When each shot begins, '' where that is unknown."""
+    return [timecode(t).removeprefix("0:") for t in store.shots["start_s"].to_numpy(dtype=float)]
+
+
+def map_label(scenes: ScenePairs, state: ExplorerState, encoder: str) -> str:
+    """The heat map for a screen reader."""
+    scores = scenes.scores(encoder, state.film_a, state.film_b)
+    (u, v), marked = scores.b.shape, min(state.marked, len(scores.picks))
+    a, b = scenes.title(state.film_a), scenes.title(state.film_b)
+    return (
+        f"Heat map of scene similarity by {encoder}: {u} scenes of {a} down, {v} scenes of {b} across, "
+        f"scores {scores.low:.3g} to {scores.high:.3g}, {marked} scene pairs marked. "
+        "Arrow keys move one shot, with shift one scene; n and p step through the marked pairs; space plays."
+    )
+
+
+class HeatMap(anywidget.AnyWidget):
+    """One encoder's row: B with marks, the neighbourhood of the chosen cell, and the facts about it.
+
+    Call `show(scenes, state, encoder)` with every new state: cells go to the browser only when film pair or
+    encoder differ from the time before.
+    """
+
+    _esm = HERE.joinpath("heat_map.js").read_text("utf-8")
+    _css = PANEL_CSS + HERE.joinpath("heat_map.css").read_text("utf-8")
+    palette = traitlets.Unicode().tag(sync=True)
+    shots = traitlets.Int(9).tag(sync=True)
+    cell = traitlets.List([0, 0]).tag(sync=True)
+    marks = traitlets.List().tag(sync=True)
+    colours = traitlets.Unicode("score").tag(sync=True)
+    limits = traitlets.List([0.0, 1.0]).tag(sync=True)
+    titles = traitlets.List(["", ""]).tag(sync=True)
+    starts_a = traitlets.List().tag(sync=True)
+    starts_b = traitlets.List().tag(sync=True)
+    head = traitlets.Unicode("").tag(sync=True)
+    label = traitlets.Unicode("").tag(sync=True)
+    facts = traitlets.Unicode("").tag(sync=True)
+    key_names = traitlets.List([*KEYS, " "]).tag(sync=True)
+
+    def __init__(self, **kwargs):
+        super().__init__(palette=palette_hex(), **kwargs)
+        self._scores: PairScores | None = None
+        self._handlers: dict[str, Callable] = {}
+        self.on_msg(self._hear)
+
+    def on_cell(self, handle: Callable[[int, int], None]) -> None:
+        """Call handle(i, j) when a cell is chosen with the mouse or the arrow keys."""
+        self._handlers["cell"] = lambda said: handle(*map(int, said["cell"]))
+
+    def on_key(self, handle: Callable[[str, bool], None]) -> None:
+        """Call handle(key, with_shift) for the other keys, and for arrow keys at an edge."""
+        self._handlers["key"] = lambda said: handle(str(said["key"]), bool(said["shift"]))
+
+    def _hear(self, _, said: dict, buffers: list) -> None:
+        if "need" in said:
+            self._send_cells()
+        for kind, handle in self._handlers.items():
+            if kind in said:
+                try:
+                    handle(said)
+                finally:
+                    self.send({"done": True})
+
+    def show(self, scenes: ScenePairs, state: ExplorerState, encoder: str) -> None:
+        """Draw a state; M2SError where the films cannot be compared."""
+        scores = scenes.scores(encoder, state.film_a, state.film_b)
+        new = scores is not self._scores
+        self._scores = scores
+        with self.hold_sync():
+            if new:
+                self.shots = scenes.n_shots
+                self.starts_a, self.starts_b = (
+                    starts(scenes.stores[f]) for f in (state.film_a, state.film_b)
+                )
+                self.titles = [scenes.title(state.film_a), scenes.title(state.film_b)]
+            self.head, self.label = encoder, map_label(scenes, state, encoder)
+            self.facts = facts_html(scenes, state, encoder)
+            self.colours, self.limits = state.colours, list(colour_limits(scenes, state))
+            self.marks, self.cell = marked_cells(scenes, state, encoder), [state.shot_a, state.shot_b]
+        if new:
+            self._send_cells()
+
+    def _send_cells(self) -> None:
+        if self._scores is not None:
+            about = {"shape": list(self._scores.b.shape), "low": self._scores.low, "high": self._scores.high}
+            self.send(about, buffers=[levels(self._scores)])

@@ -1,0 +1,160 @@
+"""What the retrieval gallery shows: a state, and what it finds in a collection of scenes.
+
+A collection is what `evaluation.scene_collection.read_collection` gives, or anything with its attributes:
+run_dir, scenes (table film_id, shot, n_shots, start_s, end_s and, where known, theme and place), titles and
+media (by film_id), stores, encoders, scan, nearest(...) and labels(...).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from m2s_lib.display.style import timecode
+from m2s_lib.errors import M2SError
+from m2s_lib.films.store.shot_store import ShotStore
+
+PAGE = 5  # results drawn at once in a column: what nobody looks at is not decoded
+LISTED = 200  # films in a list at most; a search narrows it
+LABELS = ("theme", "place")  # columns of the collection's scenes that can be filtered, where they are known
+
+
+@dataclass(frozen=True)
+class Query:
+    """The scene that is asked for."""
+
+    film_id: str  # of a film of the collection; of another file, the name of its store
+    shot: int
+    n_shots: int
+    file: str = ""  # another video file that the scene comes from
+    store: str = ""  # where the shots of that file lie
+
+
+@dataclass(frozen=True)
+class GalleryState:
+    """What is on the screen."""
+
+    query: Query
+    encoder: str
+    second: str = ""  # encoder of the second column, '' for none
+    k: int = 5  # results of each encoder
+    title: str = ""  # only films whose title or id holds these words
+    theme: str = ""  # only scenes with this theme, '' any
+    place: str = ""  # only scenes at this place, '' any
+    own_film: bool = False  # whether the query's own film may be found
+    shown: int = PAGE  # of them drawn
+    past: tuple[Query, ...] = ()  # earlier queries, the last one last
+    playing: str = ""  # 'query' or 'film:shot', '' for none
+    error: str = ""
+    notice: str = ""
+
+
+def results(collection, state: GalleryState, encoder: str = "") -> pd.DataFrame:
+    """What an encoder finds, nearest first: the scenes' columns, row (of the collection) and distance."""
+    query = state.query
+    distance, rows = collection.nearest(
+        encoder or state.encoder,
+        store_of(collection, query),
+        query.shot,
+        query.n_shots,
+        state.k,
+        keep=passing(collection, state),
+        own_film=state.own_film,
+    )
+    return collection.scenes.iloc[rows].assign(row=rows, distance=distance).reset_index(drop=True)
+
+
+def passing(collection, state: GalleryState) -> np.ndarray | None:
+    """Scenes that pass the filters: bool [N], None for all."""
+    scenes, films, keep = collection.scenes, collection.scenes["film_id"], None
+    conditions = [scenes[c] == getattr(state, c) for c in LABELS if getattr(state, c) and c in scenes]
+    if words := state.title.casefold().split():
+        names = {f: f"{title_of(collection, f)} {f}".casefold() for f in films.unique()}
+        conditions.append(films.map({f: all(w in name for w in words) for f, name in names.items()}))
+    if state.query.file and not state.own_film:  # a file that is one of the films is that film
+        same = {f for f, path in collection.media.items() if _same_file(path, state.query.file)}
+        conditions += [~films.isin(same)] if same else []
+    for condition in conditions:
+        keep = condition.to_numpy(bool) if keep is None else keep & condition.to_numpy(bool)
+    return keep
+
+
+def _same_file(one: str, other: str) -> bool:
+    return Path(one).name == Path(other).name and Path(one).resolve() == Path(other).resolve()
+
+
+def store_of(collection, query: Query) -> ShotStore:
+    """The shots that a query's scene belongs to; M2SError for a film that is not in the collection."""
+    if query.store:
+        return ShotStore(query.store)
+    if query.film_id not in collection.stores:
+        raise M2SError(f"film {query.film_id!r} is not among the collection's {len(collection.titles)} films")
+    return collection.stores[query.film_id]
+
+
+def media_of(collection, query: Query) -> str:
+    """The video file of a query's scene."""
+    return query.file or collection.media.get(query.film_id, "")
+
+
+def title_of(collection, film_id: str) -> str:
+    """A film's title, its id where it has none."""
+    return collection.titles.get(film_id, "").strip() or str(film_id)
+
+
+def query_title(collection, query: Query) -> str:
+    """The film's title, or the other file's name."""
+    return Path(query.file).name if query.file else title_of(collection, query.film_id)
+
+
+def film_scenes(collection, film_id: str) -> pd.DataFrame:
+    """The scenes of a film, in order."""
+    scenes = collection.scenes
+    return scenes[scenes["film_id"] == film_id].sort_values("shot")
+
+
+def list_films(collection, search: str = "", always: str = "") -> list[tuple[str, str]]:
+    """(words, film_id) of films that have scenes and whose title or id holds all words, by title; at most
+    LISTED. The film `always` is in the list whatever is searched, first where it would be left out."""
+    words, rows = search.casefold().split(), []
+    films = [str(film) for film in collection.scenes["film_id"].unique()]
+    for film in films:
+        title = title_of(collection, film)
+        if all(w in f"{title} {film}".casefold() for w in words):
+            rows.append((title, film))
+    rows = sorted(rows)[:LISTED]
+    if always in films and always not in (film for _, film in rows):
+        rows = [(title_of(collection, always), always), *rows][:LISTED]
+    return [(t if t == f else f"{t} ({f})", f) for t, f in rows]
+
+
+def list_scenes(collection, film_id: str) -> list[tuple[str, int]]:
+    """(when, first shot) of a film's scenes."""
+    rows = film_scenes(collection, film_id)
+    pairs = zip(rows["shot"], rows["start_s"], strict=True)
+    return [(timecode(s).removeprefix("0:") or f"shot {shot}", int(shot)) for shot, s in pairs]
+
+
+def list_labels(collection, column: str) -> list[str]:
+    """The values of a label, sorted; [] where it is not known."""
+    return sorted({str(v) for v in collection.scenes.get(column, ()) if str(v)})
+
+
+def query_folder(collection) -> Path:
+    """Where the shots of other files are kept: in the run, in no stage's folder."""
+    return Path(collection.run_dir) / ".cache" / "queries"
+
+
+def scene_near(collection, film_id: str, shot: int) -> Query:
+    """The film's scene that begins nearest to a shot; M2SError for a film without scenes."""
+    own = film_scenes(collection, film_id)
+    if own.empty:
+        known = ", ".join(sorted(collection.scenes["film_id"].unique())[:5])
+        raise M2SError(f"film {film_id!r} has no scene here; films that have: {known}, …")
+    return query_of(own.loc[(own["shot"] - shot).abs().idxmin()])
+
+
+def query_of(row) -> Query:
+    """A row of scenes as a query."""
+    return Query(str(row["film_id"]), int(row["shot"]), int(row["n_shots"]))

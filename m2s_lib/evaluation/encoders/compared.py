@@ -1,0 +1,151 @@
+"""The encoders that 05, 06 and 07 compare: ours, what it learned from, and the comparators of the paper.
+
+What 04 names and trained, where weights and features lie, and what to do without them is the same for the
+three notebooks: `run_encoders` says it once.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from m2s_lib.evaluation.encoders.baselines import TRAINED_HERE
+from m2s_lib.evaluation.encoders.computed_features import Vectors
+from m2s_lib.evaluation.encoders.encoders import Encoder, JoinedEncoder, OurSceneEncoder, ShotMeanEncoder
+from m2s_lib.evaluation.encoders.trained_baselines import train_comparator
+from m2s_lib.evaluation.encoders.weight_files import Missing
+from m2s_lib.evaluation.scene_vectors import Sources
+from m2s_lib.method.device import pick_device
+from m2s_lib.method.scene_encoder import SceneEncoderConfig
+from m2s_lib.training.launchers import Launcher
+from m2s_lib.training.training import ContrastiveConfig
+
+SHOT_MEAN = "E_shot mean"
+_WRITTEN = {"cowatch": "co-watch"}
+
+
+def our_name(source: str) -> str:
+    """E_scene's name in the tables, by the metadata its pairs came from: "ours (co-watch)"."""
+    return f"ours ({_WRITTEN.get(source, source)})"
+
+
+def compared_encoders(
+    *,
+    compared: Sequence[str],
+    source: str,
+    scene_encoder: str | os.PathLike | None,
+    shot_encoder: str | os.PathLike | None,
+    beside: str | os.PathLike = "",
+    trained_dir: str | os.PathLike = "",
+    weights_dir: str | os.PathLike = "",
+    features_dir: str | os.PathLike = "",
+    hub: bool = False,
+    device: torch.device | str = "cpu",
+) -> tuple[list[str | Encoder], Sources]:
+    """What `scene_vectors` and `shot_vectors` take.
+
+    Args:
+        compared: names of comparators, see `comparators.NAMES` and `comparators.ELSEWHERE`.
+        source: kind of metadata behind E_scene's pairs (cowatch, genre, synopsis, random).
+        scene_encoder, shot_encoder: files of E_scene and E_shot; None where nothing was trained.
+        beside: a second E_scene whose features are put beside the first's (Table 1, row 13), '' for none.
+        trained_dir: folder of the comparators trained here.
+        weights_dir, features_dir, hub: as in `Sources`.
+
+    Returns:
+        E_scene as "ours (...)", "E_shot mean", then the names, as far as there are; and where to find them.
+        "random init" has E_scene's shape.
+    """
+    encoders: list[str | Encoder] = []
+    shape = SceneEncoderConfig()
+    if scene_encoder is not None:
+        ours = OurSceneEncoder(scene_encoder, our_name(source))
+        encoders, shape = [ours], ours.model.config
+        if str(beside):
+            encoders = [JoinedEncoder([ours, OurSceneEncoder(beside)], f"{our_name(source)}, joined")]
+    if shot_encoder is not None:
+        encoders.append(ShotMeanEncoder(shot_encoder, SHOT_MEAN))
+    sources = Sources(weights_dir, features_dir, trained_dir, shape, online=hub, device=device)
+    return [*encoders, *compared], sources
+
+
+def run_encoders(stage, *, beside: str | os.PathLike = "") -> tuple[list[str | Encoder], Sources]:
+    """`compared_encoders` for a run: what its stages 01, 02 and 04 recorded and wrote.
+
+    Args:
+        stage: an open stage (`m2s_lib.runs.open_stage`) after 04; what is read becomes its input.
+        beside: as in `compared_encoders`.
+    """
+    fourth = stage.earlier("04")
+    asked = fourth.parameters
+    first = stage.earlier("01")
+    shot_encoder = first.folder / "shot_encoder.safetensors"
+    trained = fourth.metrics["trained"]
+    return compared_encoders(
+        compared=asked.compared,
+        source=stage.earlier("02").metrics["source"],
+        scene_encoder=stage.input(f"{fourth.stage}/scene_encoder.safetensors") if trained else None,
+        shot_encoder=stage.input(shot_encoder) if shot_encoder.is_file() else None,
+        beside=beside,
+        trained_dir=stage.input(f"{fourth.stage}/comparators") if fourth.metrics["comparators"] else "",
+        weights_dir=stage.given(asked.weights_dir),
+        features_dir=stage.given(asked.features_dir),
+        hub=asked.hub,
+        device=pick_device(first.parameters.device),
+    )
+
+
+def shown_encoder(encoders: Sequence[str | Encoder]) -> str:
+    """Whose predictions the figures show: ours, else the first that there is."""
+    names = [one if isinstance(one, str) else one.name for one in encoders]
+    return next((n for n in names if n.startswith("ours")), names[0] if names else "")
+
+
+def train_compared(
+    compared: Sequence[str],
+    stores: Mapping[str, object],
+    config: SceneEncoderConfig,
+    training: ContrastiveConfig,
+    folder: str | os.PathLike,
+    *,
+    share: float = 1.0,
+    device: torch.device | str = "cpu",
+    train: Launcher | None = None,
+) -> pd.DataFrame:
+    """Train those of `compared` that are trained here (SimCLR, MoCo, ShotCoL), as `train_comparator` does.
+
+    Returns:
+        Their training logs below one another, with a column `encoder`; no row when nothing is to train.
+    """
+    logs = []
+    for name in [n for n in compared if n in TRAINED_HERE] if len(stores) else []:
+        where = {"share": share, "device": device, "train": train}
+        _, log = train_comparator(name, stores, config, training, folder, **where)
+        logs.append(log.assign(encoder=name))
+    return pd.concat(logs, ignore_index=True) if logs else pd.DataFrame(columns=["encoder", "epoch", "loss"])
+
+
+def found_table(found: Mapping[str, Vectors | Missing | Mapping]) -> pd.DataFrame:
+    """What `scene_vectors` or `shot_vectors` found: encoder, status ('ready', 'missing'), width, without
+    (items or films that have no vector), reason."""
+    rows = []
+    for name, one in found.items():
+        row = {"encoder": name, "status": "ready", "width": 0, "without": 0, "reason": ""}
+        if isinstance(one, Missing):
+            row |= {"status": "missing", "reason": one.reason}
+        elif isinstance(one, Vectors):
+            row |= {"width": one.values.shape[1], "without": len(one.missing)}
+        else:
+            row |= {"width": next((x.shape[1] for x in one.values()), 0)}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["encoder", "status", "width", "without", "reason"])
+
+
+def by_item(vectors: Vectors, items: Sequence[str]) -> dict[str, np.ndarray]:
+    """Vectors by item, those without one left out: item -> float32 [its scenes, d]."""
+    values, items = vectors.values, np.asarray(items, dtype=object)
+    good = np.isfinite(values).all(1)
+    rows = pd.Series(np.flatnonzero(good)).groupby(items[good], sort=False).agg(list)
+    return {str(item): values[index] for item, index in rows.items()}

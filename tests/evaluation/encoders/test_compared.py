@@ -1,0 +1,204 @@
+"""Which encoders a run compares: ours and what it learned from first, what is absent said, not lost."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.encoders.compared import (
+    SHOT_MEAN,
+    by_item,
+    compared_encoders,
+    found_table,
+    our_name,
+    run_encoders,
+    shown_encoder,
+    train_compared,
+)
+from m2s_lib.evaluation.encoders.computed_features import Vectors
+from m2s_lib.evaluation.encoders.encoders import OurSceneEncoder, RandomInit, ShotMeanEncoder
+from m2s_lib.evaluation.encoders.weight_files import Missing
+from m2s_lib.evaluation.scene_vectors import scene_vectors, shot_vectors
+from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
+from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
+from m2s_lib.method.weights import save_encoder
+from m2s_lib.training.training import ContrastiveConfig
+from tests.helpers.fake_films import FakeStore, LearnableStore
+
+TINY = SceneEncoderConfig.preset("test", out_dim=16)
+QUICK = ContrastiveConfig(epochs=2, batch=8, lr=1e-3, warmup_epochs=1, queue=16, checkpoint_every_s=60)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A run after stage 04: files of E_shot, E_scene and no comparator."""
+    run = tmp_path_factory.mktemp("run")
+    save_encoder(run / "04_moco_training/scene_encoder.safetensors", SceneEncoder(TINY, seed=3))
+    shot = ShotEncoder(ShotEncoderConfig.preset("test", out_dim=24), seed=4)
+    save_encoder(run / "01_shot_encoding/shot_encoder.safetensors", shot)
+    (run / "04_moco_training/comparators").mkdir()
+    return run
+
+
+def test_ours_comes_first_then_what_it_learned_from_then_the_names(weights):
+    encoders, sources = compared_encoders(
+        compared=["random init", "X3D-L"],
+        source="cowatch",
+        scene_encoder=weights / "04_moco_training/scene_encoder.safetensors",
+        shot_encoder=weights / "01_shot_encoding/shot_encoder.safetensors",
+        weights_dir="my weights",
+        hub=True,
+        device="cpu",
+    )
+    ours, mean, *names = encoders
+    assert isinstance(ours, OurSceneEncoder)
+    assert ours.name == "ours (co-watch)"
+    assert isinstance(mean, ShotMeanEncoder)
+    assert (mean.name, mean.dim) == (SHOT_MEAN, 24)
+    assert names == ["random init", "X3D-L"]
+    assert sources.scene_config == TINY
+    assert (sources.weights_dir, sources.online) == ("my weights", True)
+    scenes = pd.DataFrame({"item": ["s"], "film_id": ["a"], "shot": [0], "n_shots": [3]})
+    found = scene_vectors(encoders, scenes, {"a": FakeStore(1, 4, side=32)}, "lvu", sources)
+    assert found["random init"].values.shape == found["ours (co-watch)"].values.shape  # the same shape
+
+
+def test_where_nothing_was_trained_the_comparators_remain():
+    encoders, sources = compared_encoders(
+        compared=["colour"], source="genre", scene_encoder=None, shot_encoder=None
+    )
+    assert encoders == ["colour"]
+    assert sources.scene_config == SceneEncoderConfig()
+    assert shown_encoder(encoders) == "colour"
+    assert shown_encoder([]) == ""
+
+
+def test_a_file_of_another_encoder_is_refused(weights):
+    files = {
+        k: weights / "01_shot_encoding/shot_encoder.safetensors" for k in ("scene_encoder", "shot_encoder")
+    }
+    with pytest.raises(M2SError, match="holds a ShotEncoder, expected a scene encoder"):
+        compared_encoders(compared=[], source="genre", **files)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("cowatch", "ours (co-watch)"), ("synopsis", "ours (synopsis)"), ("random", "ours (random)")],
+)
+def test_our_name_says_where_the_pairs_came_from(source, name):
+    assert our_name(source) == name
+    assert shown_encoder(["colour", RandomInit(TINY), name, SHOT_MEAN]) == name
+
+
+class FakeStage:
+    """What `run_encoders` asks of an open stage; `inputs` and `given_dirs` are what it recorded."""
+
+    def __init__(self, run, trained=True, comparators=False):
+        asked = SimpleNamespace(compared=["colour", "SimCLR"], weights_dir="", features_dir="f", hub=False)
+        self._stages = {
+            "01": (SimpleNamespace(device="cpu"), {}),
+            "02": (SimpleNamespace(), {"source": "genre"}),
+            "04": (asked, {"trained": trained, "comparators": ["SimCLR"] if comparators else []}),
+        }
+        names = {"01": "01_shot_encoding", "02": "02_movie_similarity", "04": "04_moco_training"}
+        self.run, self.names, self.inputs, self.given_dirs = run, names, [], []
+
+    def earlier(self, number):
+        parameters, metrics = self._stages[number]
+        name = self.names[number]
+        return SimpleNamespace(stage=name, folder=self.run / name, parameters=parameters, metrics=metrics)
+
+    def input(self, path):
+        place = self.run / path
+        assert place.exists()
+        self.inputs.append(place.relative_to(self.run).as_posix())
+        return place
+
+    def given(self, value):
+        self.given_dirs.append(value)
+        return value
+
+
+def names_of(encoders):
+    return [e if isinstance(e, str) else e.name for e in encoders]
+
+
+def test_a_run_gives_what_its_stages_wrote_and_records_what_it_read(weights):
+    stage = FakeStage(weights, comparators=True)
+    encoders, sources = run_encoders(stage)
+    assert names_of(encoders) == ["ours (genre)", SHOT_MEAN, "colour", "SimCLR"]
+    assert sorted(stage.inputs) == [
+        "01_shot_encoding/shot_encoder.safetensors",
+        "04_moco_training/comparators",
+        "04_moco_training/scene_encoder.safetensors",
+    ]
+    assert stage.given_dirs == ["", "f"]
+    assert sources.trained_dir == weights / "04_moco_training/comparators"
+    assert sources.features_dir == "f"
+    assert torch.device(sources.device) == torch.device("cpu")
+
+
+def test_a_run_without_training_has_neither_ours_nor_e_shot(weights, tmp_path):
+    stage = FakeStage(weights, trained=False)
+    assert names_of(run_encoders(stage)[0]) == [SHOT_MEAN, "colour", "SimCLR"]
+    assert stage.inputs == ["01_shot_encoding/shot_encoder.safetensors"]
+    stage = FakeStage(tmp_path, trained=False)  # films that came as ready features: no E_shot either
+    encoders, sources = run_encoders(stage)
+    assert names_of(encoders) == ["colour", "SimCLR"]
+    assert (stage.inputs, sources.trained_dir) == ([], "")
+
+
+def test_only_what_is_compared_and_trained_here_is_trained(tmp_path):
+    stores = {f"f{i}": LearnableStore(i, 8) for i in range(2)}
+    log = train_compared(["colour", "ShotCoL", "MoCo", "BaSSL"], stores, TINY, QUICK, tmp_path)
+    assert pd.unique(log["encoder"]).tolist() == ["ShotCoL", "MoCo"]
+    assert np.isfinite(log["loss"]).all()
+    assert log.index.tolist() == list(range(len(log)))
+    assert sorted(p.stem for p in tmp_path.glob("*.safetensors")) == ["moco", "shotcol"]
+    for compared, films in ((["colour"], stores), (["SimCLR"], {})):
+        nothing = train_compared(compared, films, TINY, QUICK, tmp_path / "none")
+        assert len(nothing) == 0
+        assert {"encoder", "epoch", "loss"} <= set(nothing.columns)
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_table_says_who_is_ready_and_why_others_are_not(tmp_path):
+    stores = {"a": FakeStore(1, 4, side=32)}
+    scenes = pd.DataFrame({"item": ["s", "t"], "film_id": ["a", "gone"], "shot": 0, "n_shots": 3})
+    _, sources = compared_encoders(
+        compared=[],
+        source="",
+        scene_encoder=None,
+        shot_encoder=None,
+        weights_dir=tmp_path,
+        trained_dir=tmp_path,
+    )
+    names = ["colour", "X3D-L", "BaSSL", "SimCLR"]
+    table = found_table(scene_vectors(names, scenes, stores, "lvu", sources)).set_index("encoder")
+    assert table.columns.tolist() == ["status", "width", "without", "reason"]
+    assert table["status"].to_dict() == dict.fromkeys(names, "missing") | {"colour": "ready"}
+    assert table.loc["colour", ["width", "without", "reason"]].tolist() == [64, 1, ""]
+    assert f"put them at {tmp_path / 'X3D_L.pyth'}" in table.loc["X3D-L", "reason"]
+    assert "bassl" in table.loc["BaSSL", "reason"]
+    assert "not trained yet" in table.loc["SimCLR", "reason"]
+    assert table.loc[names[1:], "width"].tolist() == [0, 0, 0]
+    shots = found_table(shot_vectors(["colour", "X3D-L"], stores, {"a": 4}, "films", sources))
+    assert shots[["encoder", "status", "width"]].to_numpy().tolist() == [
+        ["colour", "ready", 64],
+        ["X3D-L", "missing", 0],
+    ]
+    assert found_table({}).columns.tolist() == ["encoder", "status", "width", "without", "reason"]
+    assert found_table({"X": Missing("X", "why")})["reason"].tolist() == ["why"]
+
+
+def test_vectors_of_one_item_are_put_together_and_gaps_left_out():
+    values = np.arange(10, dtype=np.float32).reshape(5, 2)
+    values[3, 1] = np.nan
+    items = pd.Series(["b", "a", "b", "c", "a"], index=[7, 7, 0, 1, 2])  # rows of a table that was cut
+    got = by_item(Vectors("E", values, ("c",)), items)
+    assert {k: v.tolist() for k, v in got.items()} == {"b": [[0, 1], [4, 5]], "a": [[2, 3], [8, 9]]}
+    assert list(got) == ["b", "a"]
+    assert by_item(Vectors("E", np.full((1, 2), np.nan), ("a",)), ["a"]) == {}

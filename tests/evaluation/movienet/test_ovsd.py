@@ -1,0 +1,162 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.encoders.encoders import ColourEncoder, shot_embeddings
+from m2s_lib.evaluation.movienet.ovsd import BESIDE, boundary_labels, label_store, ovsd_folder, read_ovsd
+from m2s_lib.evaluation.movienet.scene_boundaries import chance_rows, evaluate_untrained, leave_one_film_out
+from m2s_lib.evaluation.movienet.window_probe import window_probe
+from m2s_lib.evaluation.probes.probes import ProbeConfig
+from m2s_lib.films.store.shot_store import ShotStore, write_shots
+from m2s_lib.films.video.decoding import ScanConfig, scan_film
+
+
+def write_film(folder, shots, scenes, features=None):
+    folder.mkdir(parents=True)
+    (folder / "name.txt").write_text(f"Film {folder.name}")
+    (folder / "shots.txt").write_text("".join(f"{a} {b}\n" for a, b in shots))
+    (folder / "scenes.txt").write_text("".join(f"{a}\t{b}\n" for a, b in scenes))
+    np.save(folder / "features_x.npy", np.ones((len(shots), 3)) if features is None else features)
+
+
+def slow_labels(shots, scenes):
+    labels = [0] * len(shots)
+    for start in scenes[1:]:
+        distance = [abs(s - start) for s in shots]
+        first = distance.index(min(distance))  # of two as near, the earlier
+        if first:
+            labels[first - 1] = 1
+    labels[-1] = -1
+    return labels
+
+
+times = st.lists(st.integers(0, 200), min_size=1, max_size=30, unique=True).map(sorted)
+
+
+@settings(max_examples=200, deadline=None)
+@given(times, times)
+def test_a_scene_begins_at_the_nearest_shot(shots, scenes):
+    labels, counts = boundary_labels(np.array(shots), np.array(scenes))
+    assert labels.tolist() == slow_labels(shots, scenes)
+    assert counts["n_boundaries"] == (labels == 1).sum()
+    assert counts["n_boundaries"] + counts["n_merged"] == counts["n_scenes"] - 1
+    assert counts["n_far"] == sum(min(abs(s - start) for s in shots) > 1 for start in scenes[1:])
+
+
+def test_gaps_are_transitions(tmp_path):
+    # the second scene is said to begin in the gap before shot 2, the third a little after shot 3's start
+    write_film(
+        tmp_path / "01", [(0, 90), (100, 190), (210, 290), (300, 390)], [(0, 199), (200, 303), (304, 400)]
+    )
+    data = read_ovsd(tmp_path)
+    assert data.films[0].labels.tolist() == [0, 1, 1, -1]
+    assert data.report.iloc[0].to_dict() == {
+        "film_id": "01", "title": "Film 01", "n_shots": 4, "n_scenes": 3, "n_boundaries": 2, "n_merged": 0,
+        "n_far": 0, "status": "ok", "reason": "",
+    }  # fmt: skip
+
+
+def test_broken_films_are_rows(tmp_path):
+    shots = [(0, 9), (10, 19)]
+    write_film(tmp_path / "good", shots, [(0, 9), (10, 19)])
+    write_film(tmp_path / "nan", shots, [(0, 19)], np.full((2, 3), np.nan))
+    write_film(tmp_path / "short", shots, [(0, 19)], np.ones((1, 3)))
+    write_film(tmp_path / "text", shots, [("a", 19)])
+    write_film(tmp_path / "empty", shots, [])
+    write_film(tmp_path / "backwards", shots, [(0, 9), (10, 19), (5, 19)])
+    write_film(tmp_path / "shared", shots, [(0, 10), (10, 19)])  # scenes that share a frame, as in OVSD
+    reason = read_ovsd(tmp_path).report.set_index("film_id")["reason"]
+    assert reason["good"] == ""
+    assert "shot 0" in reason["nan"]
+    assert "has 1 rows, shots.txt has 2 shots" in reason["short"]
+    assert "line 1" in reason["text"]
+    assert "lists no scene" in reason["empty"]
+    assert "line 3: scene 5..19 ends or begins too early" in reason["backwards"]
+    assert [f.film_id for f in read_ovsd(tmp_path).films] == ["good", "shared"]
+    with pytest.raises(M2SError, match="has no OVSD film"):
+        read_ovsd(tmp_path / "good")
+
+
+def test_a_films_own_shots_get_labels_by_time(tmp_path):
+    start = np.array([0, 10, 20, 30])
+    shots = pd.DataFrame({"shot": range(4), "start_frame": start, "end_frame": start + 9})
+    shots = shots.assign(start_s=start / 4, end_s=(start + 10) / 4)  # a copy with 4 frames a second
+    path = write_shots(tmp_path / "film.arrow", shots, None, aspect=1.0, fps=4.0, source="features")
+    (tmp_path / "scenes.txt").write_text("0\t119\n120\t179\n180\t239\n")  # 24 a second: at 5 s and 7.5 s
+    film, counts = label_store(ShotStore(path), tmp_path / "scenes.txt")
+    assert film.labels.tolist() == [0, 1, 1, -1]
+    assert film.fps == 4
+    assert counts["n_far"] == 0
+    shots = shots.assign(start_s=np.nan)
+    path = write_shots(tmp_path / "timeless.arrow", shots, None, aspect=1.0, fps=4.0, source="features")
+    with pytest.raises(M2SError, match="film timeless has shots without times"):
+        label_store(ShotStore(path), tmp_path / "scenes.txt")
+
+
+def test_the_folder_is_the_one_given_or_what_lies_beside_the_runs_films(tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    assert ovsd_folder("", films) is None
+    assert ovsd_folder(str(tmp_path / "mine"), films) == tmp_path / "mine"  # whether it is there or not
+    assert ovsd_folder(BESIDE, films) is None
+    (tmp_path / "ovsd").mkdir()
+    assert ovsd_folder(BESIDE, films) == tmp_path / "ovsd"
+    assert ovsd_folder(BESIDE, "embedded") is None
+    assert ovsd_folder(BESIDE, "") is None
+
+
+def test_films_that_came_with_features_are_ovsd_itself_when_they_have_scenes(tmp_path):
+    films = tmp_path / "films"
+    write_film(films / "01", [(0, 9), (10, 19)], [(0, 9), (10, 19)])
+    (tmp_path / "ovsd").mkdir()
+    assert ovsd_folder(BESIDE, films, "features") == films
+    assert len(read_ovsd(ovsd_folder(BESIDE, films, "features")).films) == 1
+    assert ovsd_folder(BESIDE, films, "movienet") == tmp_path / "ovsd"
+    (films / "01" / "scenes.txt").unlink()
+    assert ovsd_folder(BESIDE, films, "features") is None
+
+
+def test_the_nine_shared_films_are_read_whole(shared_data):
+    data = read_ovsd(shared_data / "ovsd")
+    assert (data.report["status"] == "ok").all()
+    by_title = data.report.set_index("title")
+    assert by_title.loc["Big Buck Bunny", ["n_shots", "n_scenes"]].tolist() == [132, 17]
+    assert len(data.films) == 9
+    assert {x.shape[1] for x in data.features.values()} == {512}
+
+
+def test_the_look_alone_beats_random_scores_on_the_shared_films(shared_data):
+    data = read_ovsd(shared_data / "ovsd")
+    results, _ = evaluate_untrained(data.films, data.features, encoder="VGG19", benchmark="OVSD")
+    chance = chance_rows(data.films, benchmark="OVSD").set_index("metric")["value"]
+    assert (results.set_index("metric")["ci_low"] > chance[["pooled AP", "mean per-film AP"]]).all()
+
+
+def test_big_buck_bunny_from_its_own_pictures(shared_data, tmp_path):
+    film = scan_film(shared_data / "films" / "big_buck_bunny_2008.mp4", ScanConfig(frame_size=32))
+    path = write_shots(
+        tmp_path / "bbb.arrow", film.shots, film.keyframes, aspect=film.aspect, fps=film.fps, source="video"
+    )
+    store = ShotStore(path)
+    labelled, counts = label_store(store, shared_data / "ovsd" / "01" / "scenes.txt")
+    assert counts["n_scenes"] == 17
+    assert counts["n_boundaries"] >= 14
+    embeddings = shot_embeddings(ColourEncoder(), {"bbb": store})
+    results, _ = evaluate_untrained([labelled], embeddings, encoder="colour", benchmark="OVSD")
+    chance = chance_rows([labelled], benchmark="OVSD").set_index("metric")["value"]
+    assert results["value"][0] > 1.5 * chance["pooled AP"]
+
+
+@pytest.mark.slow
+def test_a_probe_on_vgg_features_beats_random_scores_on_the_shared_films(shared_data):
+    data = read_ovsd(shared_data / "ovsd")
+    unit = {f: x / np.linalg.norm(x, axis=1, keepdims=True) for f, x in data.features.items()}
+    config = ProbeConfig(loss="bce", hidden=64, lr=0.1, batch=128, epochs=60, dropout=0.8)
+    results, _ = leave_one_film_out(data.films, unit, window_probe(config), encoder="VGG19", threshold="val")
+    chance = chance_rows(data.films, benchmark="OVSD")
+    value, random = results.set_index("metric")["value"], chance.set_index("metric")["value"]
+    assert value["pooled AP"] > 1.2 * random["pooled AP"]
+    assert value["mean per-film AP"] > 1.2 * random["mean per-film AP"]

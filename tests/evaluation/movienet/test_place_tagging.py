@@ -1,0 +1,152 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.movienet.place_tagging import (
+    PLACE_PROBE,
+    describe_places,
+    evaluate_places,
+    place_chance_rows,
+    place_probe,
+    read_places,
+)
+from m2s_lib.evaluation.probes.probes import ProbeConfig
+
+
+def write_annotation(folder, film, scenes):
+    (folder / "annotation").mkdir(parents=True, exist_ok=True)
+    listed = [
+        {"id": f"{film}_{i:04d}", "shot": shot, "frame": [0, 9], "place_tag": tag, "action_tag": None}
+        for i, (shot, tag) in enumerate(scenes)
+    ]
+    (folder / "annotation" / f"{film}.json").write_text(json.dumps({"imdb_id": film, "scene": listed}))
+
+
+def test_scenes_and_their_places(tmp_path):
+    write_annotation(
+        tmp_path, "tt1", [([0, 4], ["office", "hotel", "office"]), ([4, 24], "hotel"), ([24, 25], None)]
+    )
+    write_annotation(
+        tmp_path, "tt2", [([0, 2], ["hotel"]), ([2, 4], ["barn"]), ([3, 90], ["hotel"]), ([5, 5], ["office"])]
+    )
+    (tmp_path / "annotation" / "tt3.json").write_text(json.dumps({"imdb_id": "tt3", "scene": None}))
+    split = {"tt1": "train", "tt2": "test", "tt3": "val", "tt4": "val"}
+    places = read_places(tmp_path, split, {"tt1": 30, "tt2": 30}, min_count=2)
+    assert places.classes == ["hotel", "office"]
+    assert places.scenes.drop(columns=["start", "end", "split"]).to_numpy().tolist() == [
+        ["tt1_0000", "tt1", 0, 4, "office|hotel"],
+        ["tt1_0001", "tt1", 9, 9, "hotel"],  # the middle nine of 20 shots
+        ["tt2_0000", "tt2", 0, 2, "hotel"],
+        ["tt2_0003", "tt2", 5, 1, "office"],  # an empty range is one shot
+    ]
+    assert places.labels().tolist() == [[True, True], [True, False], [True, False], [False, True]]
+    report = places.report.set_index("film_id")
+    assert report.loc["tt1", ["n_scenes", "n_tagged", "n_untagged"]].tolist() == [3, 2, 1]
+    assert report.loc["tt2", ["n_scenes", "n_tagged", "n_rare", "n_outside"]].tolist() == [4, 2, 1, 1]
+    assert report["status"].tolist() == ["ok", "ok", "ok", "failed"]
+    assert "tt4.json is missing" in report.loc["tt4", "reason"]
+    text = describe_places(places)
+    assert text.startswith("4 tagged scenes (2 train, 0 val, 2 test); 2 of 2 classes have a test scene")
+    assert "1 of rare places, 1 beyond their film" in text
+
+
+def test_scenes_that_cannot_be_understood_are_counted(tmp_path):
+    odd = [
+        (["a", 4], ["hotel"]),
+        ([4, 2], ["hotel"]),
+        ([0, 4], 7),
+        (None, ["hotel"]),
+        ([0, 4], ["hotel"]),
+        ([0, 4], [" "]),
+    ]
+    write_annotation(tmp_path, "tt1", odd)
+    places = read_places(tmp_path / "annotation", {"tt1": "train"}, min_count=1)
+    row = places.report.iloc[0]
+    assert (row["n_bad"], row["n_tagged"], row["n_untagged"]) == (4, 1, 1)
+
+
+def test_nothing_to_read_is_said(tmp_path):
+    write_annotation(tmp_path, "tt1", [([0, 4], ["hotel"])])
+    with pytest.raises(
+        M2SError, match="no place in .* is named 25 times; the most frequent is 'hotel', 1 times"
+    ):
+        read_places(tmp_path, {"tt1": "train"})
+    with pytest.raises(M2SError, match="no tagged scene of the 1 films: .*tt9.json is missing"):
+        read_places(tmp_path, {"tt9": "train"})
+
+
+@pytest.fixture
+def tagged(tmp_path):
+    """Scenes whose embedding shows their places; the place "moon" is in no test film."""
+    rng = np.random.default_rng(0)
+    names, rows = ["airport", "hotel", "moon", "office"], []
+    split = {f"tt{i}": ("train", "train", "val", "test")[i % 4] for i in range(16)}
+    for film, part in split.items():
+        scenes = []
+        for i in range(30):
+            hot = rng.random(4) < 0.35
+            hot[2] &= part != "test"
+            hot[1] |= not hot.any()
+            rows.append(hot)
+            scenes.append(([i, i + 1], [n for n, on in zip(names, hot, strict=True) if on]))
+        write_annotation(tmp_path, film, scenes)
+    x = np.array(rows) @ rng.standard_normal((4, 12)) + 0.2 * rng.standard_normal((len(rows), 12))
+    return read_places(tmp_path, split, min_count=5), x.astype(np.float32)
+
+
+QUICK = ProbeConfig(loss="bce", hidden=16, lr=1.0, batch=32, epochs=25, dropout=0.0)
+
+
+def test_map_is_the_mean_over_classes_with_a_test_scene(tagged):
+    places, x = tagged
+    results, predictions = evaluate_places(places, x, place_probe(QUICK), encoder="looks")
+    value = results.set_index("metric")["value"]
+    hot = places.labels()[(places.scenes["split"] == "test").to_numpy()]
+    scores = np.stack(predictions["scores"])
+    each = [average_precision_score(hot[:, c], scores[:, c]) for c in (0, 1, 3)]
+    assert value["mAP"] == pytest.approx(np.mean(each))
+    assert value["mAP"] > 0.9
+    assert value["classes"] == 3
+    assert results.set_index("metric").loc["classes", "n"] == 4
+    assert np.isnan(value["AP moon"])
+    assert results.set_index("metric").loc["AP moon", "n"] == 0
+    assert len(predictions) == len(hot) == 120
+    right = (predictions["label"] == predictions["prediction"]).mean()
+    assert right > 0.6
+    chance = place_chance_rows(places)["value"].item()
+    assert hot[:, [0, 1, 3]].mean() < chance < value["mAP"]
+
+
+def test_shuffled_scenes_give_chance(tagged):
+    places, x = tagged
+    shuffled = np.random.default_rng(1).permutation(x)
+    results, _ = evaluate_places(places, shuffled, place_probe(QUICK), encoder="looks")
+    assert abs(results["value"][0] - place_chance_rows(places)["value"].item()) < 0.1
+
+
+def test_scenes_without_embedding_are_left_out_and_counted(tagged):
+    places, x = tagged
+    test = np.flatnonzero(places.scenes["split"] == "test")
+    x[test[:20]] = np.nan
+    results, predictions = evaluate_places(places, x, place_probe(QUICK), encoder="looks")
+    assert set(results["n_found"]) == {100}
+    assert set(results["n_listed"]) == {120}
+    assert len(predictions) == 100
+    x[test] = np.nan
+    with pytest.raises(M2SError, match=r"no scene with an embedding in \['test'\]"):
+        evaluate_places(places, x, encoder="looks")
+    with pytest.raises(M2SError, match="480 scenes and 3 embeddings"):
+        evaluate_places(places, x[:3], encoder="looks")
+
+
+def test_the_defaults_are_the_papers():
+    assert (PLACE_PROBE.lr, PLACE_PROBE.dropout, PLACE_PROBE.epochs, PLACE_PROBE.batch) == (
+        5.0,
+        0.25,
+        200,
+        512,
+    )
+    assert (PLACE_PROBE.hidden, PLACE_PROBE.layers, PLACE_PROBE.loss) == (512, 2, "bce")

@@ -1,0 +1,97 @@
+"""What stage 08 wrote, read back: vectors of asked scenes, labels, and files that do not belong together."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.encoders.encoders import ColourEncoder, embed_scenes
+from m2s_lib.evaluation.retrieval.collection import EmbeddingFiles, read_collection, scene_labels
+from m2s_lib.films.store.shot_store import open_stores
+from m2s_lib.io import write_json, write_parquet
+from tests.helpers.display_stores import make_store
+
+N = 4
+SCAN = {"frame_size": 32, "frames_per_shot": 1, "detector": "adaptive", "detector_threshold": 0.0,
+        "min_shot_s": 0.4, "reader": "pyav"}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run as stages 01 and 08 leave it, with colour as its only encoder."""
+    first, last = tmp_path / "01_shot_encoding", tmp_path / "08_retrieval_gallery"
+    (first / "shots").mkdir(parents=True)
+    for film, n in (("a", 12), ("b", 9)):
+        make_store(first / "shots", film, n=n)
+    write_json(first / "run.json", {"parameters": SCAN})
+    films = pd.DataFrame({"film_id": ["a", "b"], "title": ["A", "B"], "path": ["a.mp4", "b.mp4"]})
+    write_parquet(films, first / "films.parquet")
+    rows = [("a", s, N, 5.0 * s, 5.0 * (s + N)) for s in (0, 4, 8)] + [
+        ("b", 0, N, 0.0, 20.0),
+        ("b", 4, N, 20.0, 40.0),
+    ]
+    scenes = pd.DataFrame(rows, columns=["film_id", "shot", "n_shots", "start_s", "end_s"])
+    write_parquet(scenes, last / "scenes.parquet")
+    stores = open_stores(first / "shots")
+    files = EmbeddingFiles(last, len(scenes))
+    colours = embed_scenes(ColourEncoder(), stores, scenes)
+    for name, values in (("colour", colours), ("other one", np.eye(5, 7, dtype=np.float32))):
+        files(name, values.shape[1])[:] = values
+    files.finish()
+    return tmp_path
+
+
+def test_embeddings_are_filled_as_files_and_named_when_all_are_there(tmp_path):
+    values = {"E_scene": np.eye(5, 7, dtype=np.float32), "E_shot mean": np.ones((5, 3), np.float32)}
+    files = EmbeddingFiles(tmp_path, 5)
+    for name, x in values.items():
+        files(name, x.shape[1])[:] = x
+    assert not (tmp_path / "embeddings.npy").exists()
+    found = files.finish()
+    np.save(tmp_path / "expected.npy", values["E_scene"])
+    assert (tmp_path / "embeddings.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
+    named = json.loads((tmp_path / "encoders.json").read_text())
+    assert named == {"E_scene": "embeddings.npy", "E_shot mean": "encoders/1_e_shot_mean.npy"}
+    for name, x in found.items():
+        np.testing.assert_array_equal(x, values[name])
+    assert sorted(p.name for p in tmp_path.rglob(".*")) == []
+
+
+def test_a_scene_between_the_scenes_has_the_vector_that_08_would_have_given_it(run):
+    collection = read_collection(run)
+    assert collection.encoders == ("colour", "other one")
+    store = collection.stores["a"]
+    table = pd.DataFrame({"film_id": ["a", "a"], "shot": [4, 3], "n_shots": [N, N]})
+    expected = embed_scenes(ColourEncoder(), collection.stores, table)
+    np.testing.assert_allclose(collection.vector("colour", store, 4, N), expected[0], atol=1e-6)
+    np.testing.assert_allclose(collection.vector("colour", store, 3, N), expected[1], atol=1e-6)
+    distance, found = collection.nearest("colour", store, 3, N, 2)
+    by_hand = np.linalg.norm(collection._vectors["colour"][3:] - expected[1], axis=1)
+    np.testing.assert_allclose(distance, np.sort(by_hand), atol=1e-5)
+    assert set(found) == {3, 4}  # its own film is left out
+    with pytest.raises(M2SError, match="a new scene cannot be encoded by 'other one'"):
+        collection.vector("other one", store, 3, N)
+
+
+def test_scenes_without_truth_have_no_labels(run):
+    collection = read_collection(run)
+    assert collection.labels(collection.stores["a"], 0, N) == {}
+    assert scene_labels(collection.scenes, collection.stores, run / "embedded").equals(collection.scenes)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda f: (f / "encoders.json").unlink(), "has no gallery yet: make it with `m2s run demo`"),
+        (lambda f: np.save(f / "embeddings.npy", np.eye(3, dtype=np.float32)), "float32 rows for 5 scenes"),
+        (lambda f: (f / "embeddings.npy").write_bytes(b"\x93NUMPY"), "cannot be read"),
+        (lambda f: (f / "encoders.json").write_text(json.dumps({"x": "../../x.npy"})), "not in its folder"),
+        (lambda f: (f / "scenes.parquet").unlink(), "scenes.parquet"),
+    ],
+)  # fmt: skip
+def test_files_that_do_not_belong_together(run, break_it, message):
+    break_it(run / "08_retrieval_gallery")
+    with pytest.raises(M2SError, match=message):
+        read_collection(run)

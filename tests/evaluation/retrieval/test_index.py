@@ -1,0 +1,202 @@
+"""Exact retrieval against brute force, its filters, precision at k, and the index on disk."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.retrieval import index as retrieval
+from m2s_lib.evaluation.retrieval.index import (
+    MappedIndex,
+    build_index,
+    load_index,
+    precision_at_k,
+    query_precision,
+    save_index,
+    search,
+)
+
+
+def brute_force(embeddings, queries, k, allowed):
+    """Slow and obvious: all differences in float64, sorted by (distance, index). allowed: bool [q, N]."""
+    distances, found = np.full((len(queries), k), np.inf), np.full((len(queries), k), -1)
+    for i, query in enumerate(queries):
+        exact = [float(np.sqrt(((e.astype(float) - query.astype(float)) ** 2).sum())) for e in embeddings]
+        best = sorted((d, j) for j, d in enumerate(exact) if allowed[i, j])[:k]
+        for place, (d, j) in enumerate(best):
+            distances[i, place], found[i, place] = d, j
+    return distances, found
+
+
+def check(embeddings, queries, k, exclude=None, films=None):
+    allowed = np.ones((len(queries), len(embeddings)), bool)
+    if exclude is not None:
+        allowed &= ~exclude
+    if films is not None:
+        allowed &= np.array([[a != b for b in films[1]] for a in films[0]])
+    expected_distances, expected = brute_force(embeddings, queries, k, allowed)
+    for index in (build_index(embeddings), MappedIndex(embeddings)):
+        distances, found = search(index, embeddings, queries, k, exclude, films)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_allclose(distances, expected_distances, rtol=1e-6)
+        assert distances.dtype == np.float32
+        assert found.dtype == np.int64
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (30, 1), (300, 16)])
+@pytest.mark.parametrize("k", [1, 5, 40])
+@pytest.mark.parametrize("n_queries", [1, 25])  # FAISS takes another path from 20 queries on
+def test_search_equals_brute_force(shape, k, n_queries):
+    rng = np.random.default_rng(k)
+    embeddings = rng.standard_normal(shape, dtype=np.float32)
+    check(embeddings, rng.standard_normal((n_queries, shape[1]), dtype=np.float32), k)
+
+
+@pytest.mark.parametrize("n_queries", [3, 25])
+def test_near_duplicates_far_from_the_origin_are_told_apart(n_queries):
+    """Distances of 0.001 between vectors of length 3,000: |x|^2 + |y|^2 - 2xy in float32 cannot see them."""
+    rng = np.random.default_rng(0)
+    centre = 300 + rng.standard_normal(100).astype(np.float32)
+    embeddings = centre + 1e-3 * rng.standard_normal((200, 100)).astype(np.float32)
+    check(embeddings.astype(np.float32), np.repeat(centre[None], n_queries, 0), 5)
+
+
+@pytest.mark.parametrize("n_queries", [2, 25])
+def test_equal_distances_come_in_the_order_of_their_index(n_queries):
+    embeddings = np.tile(np.eye(4, dtype=np.float32), (60, 1))  # 60 copies of each: more than are fetched
+    _, found = search(build_index(embeddings), embeddings, np.repeat(embeddings[:1], n_queries, 0), 6)
+    assert found.tolist() == [[0, 4, 8, 12, 16, 20]] * n_queries
+    check(embeddings, np.zeros((n_queries, 4), np.float32), 7)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    n=st.integers(1, 60),
+    d=st.integers(1, 5),
+    k=st.integers(1, 8),
+    q=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
+def test_filters_equal_brute_force(n, d, k, q, seed):
+    rng = np.random.default_rng(seed)
+    embeddings = rng.integers(-2, 3, (n, d)).astype(np.float32)  # many ties
+    queries = rng.integers(-2, 3, (q, d)).astype(np.float32)
+    films = ([f"f{i}" for i in rng.integers(3, size=q)], [f"f{i}" for i in rng.integers(4, size=n)])
+    check(embeddings, queries, k, exclude=rng.random(n) < 0.3, films=films)
+    check(embeddings, queries, k, films=films)
+
+
+def test_one_film_may_fill_the_neighbourhood(monkeypatch):
+    """The query's own film has more near scenes than are fetched; the answer must still be complete."""
+    monkeypatch.setattr(retrieval, "_MOST_FETCHED", 10)
+    embeddings = np.arange(50, dtype=np.float32)[:, None]
+    films = (["a"], ["a"] * 45 + ["b"] * 5)
+    distances, found = search(build_index(embeddings), embeddings, embeddings[:1], 3, not_same=films)
+    assert found.tolist() == [[45, 46, 47]]
+    assert distances.tolist() == [[45, 46, 47]]
+
+
+def test_nothing_left_to_find():
+    embeddings = np.eye(3, dtype=np.float32)
+    distances, found = search(
+        build_index(embeddings), embeddings, embeddings[:2], 2, exclude=np.ones(3, bool)
+    )
+    assert np.isinf(distances).all()
+    assert (found == -1).all()
+
+
+def test_search_that_cannot_be():
+    embeddings = np.eye(3, dtype=np.float32)
+    index = build_index(embeddings)
+    with pytest.raises(M2SError, match="k is 0, expected 1 or more"):
+        search(index, embeddings, embeddings, 0)
+    with pytest.raises(M2SError, match=r"queries have shape \(2, 4\), expected \[at least 1, 3\]"):
+        search(index, embeddings, np.zeros((2, 4), np.float32), 1)
+    with pytest.raises(M2SError, match="the index has 3 vectors of 3 numbers, the embeddings 2 of 3"):
+        search(index, embeddings[:2], embeddings, 1)
+    with pytest.raises(M2SError, match=r"exclude is int64 \(3,\), expected bool \(3,\)"):
+        search(index, embeddings, embeddings, 1, exclude=np.array([0, 1, 2]))
+    with pytest.raises(
+        M2SError, match="not_same has 1 and 2 films, expected one for each of 3 queries and 3 scenes"
+    ):
+        search(index, embeddings, embeddings, 1, not_same=(["a"], ["a", "b"]))
+    with pytest.raises(M2SError, match=r"embeddings have shape \(0, 3\)"):
+        build_index(embeddings[:0])
+    embeddings[1, 0] = np.nan
+    with pytest.raises(M2SError, match="1 of 3 rows are not finite, the first is row 1"):
+        build_index(embeddings)
+
+
+def test_precision_at_k_by_hand():
+    queries = ["office", "school", "office"]
+    neighbours = [["office", "school", "office"], ["office", "office", "school"], [None, "office", "office"]]
+    table = precision_at_k(queries, neighbours, ks=(1, 3))
+    assert table.round(3).to_dict("list") == {
+        "label": ["office", "school", "all queries"] * 2,
+        "k": [1, 1, 1, 3, 3, 3],
+        "precision": [0.5, 0.0, 0.333, 0.667, 0.333, 0.556],
+        "n": [2, 1, 3, 2, 1, 3],
+    }
+    assert query_precision(queries, neighbours, 2).tolist() == [0.5, 0.0, 0.5]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_precision_at_k_equals_the_oracle(seed):
+    rng = np.random.default_rng(seed)
+    queries, neighbours = rng.integers(4, size=20), rng.integers(4, size=(20, 10))
+    table = precision_at_k(queries, neighbours).set_index(["label", "k"])
+    for k in (1, 5, 10):
+        hits = [sum(n == q for n in row[:k]) / k for q, row in zip(queries, neighbours, strict=True)]
+        assert table.at[("all queries", k), "precision"] == pytest.approx(sum(hits) / 20)
+        for label in range(4):
+            mine = [h for h, q in zip(hits, queries, strict=True) if q == label]
+            assert table.at[(label, k), "precision"] == pytest.approx(sum(mine) / len(mine))
+            assert table.at[(label, k), "n"] == len(mine)
+
+
+def test_precision_that_cannot_be():
+    with pytest.raises(M2SError, match="precision at 10 needs 10 neighbours per query, there are 5"):
+        precision_at_k(["a"], [["a"] * 5])
+    with pytest.raises(M2SError, match=r"2 query labels and neighbour labels of shape \(1, 5\)"):
+        precision_at_k(["a", "b"], [["a"] * 5], ks=(1,))
+
+
+def test_a_mapped_index_does_not_copy(tmp_path):
+    embeddings = np.random.default_rng(0).standard_normal((50, 8), dtype=np.float32)
+    np.save(tmp_path / "x.npy", embeddings)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r+")
+    index = MappedIndex(mapped)
+    assert (index.ntotal, index.d) == (50, 8)
+    mapped[7] = 100  # seen by the index: it has the file's own memory
+    assert index.search(mapped[7:8], 1)[1].tolist() == [[7]]
+    with pytest.raises(M2SError, match="embeddings: 1 of 50 rows are not finite, the first is row 3"):
+        MappedIndex(np.where(np.arange(50)[:, None] == 3, np.nan, embeddings))
+
+
+def test_an_index_survives_the_disk(tmp_path):
+    embeddings = np.random.default_rng(0).standard_normal((50, 8), dtype=np.float32)
+    path = tmp_path / "08" / "index.faiss"
+    save_index(build_index(embeddings), path)
+    assert [p.name for p in path.parent.iterdir()] == ["index.faiss"]
+    for got, expected in zip(
+        search(load_index(path), embeddings, embeddings[:3], 4),
+        search(build_index(embeddings), embeddings, embeddings[:3], 4),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(got, expected)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(M2SError, match="index.faiss is no FAISS index or is damaged"):
+        load_index(path)
+    with pytest.raises(M2SError, match="nothing.faiss is missing"):
+        load_index(tmp_path / "nothing.faiss")
+
+
+@pytest.mark.gpu
+def test_the_gpu_finds_the_same():
+    faiss = pytest.importorskip("faiss")
+    if not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() == 0:
+        pytest.skip("FAISS sees no GPU")
+    rng = np.random.default_rng(0)
+    embeddings = rng.standard_normal((3000, 64), dtype=np.float32)
+    check(embeddings, embeddings[:5] + 0.1, 10)
