@@ -191,7 +191,7 @@ def ingest_film(job: Job) -> dict:
     if features is not None:
         write_npy(_features_path(job), features)
     extra = dict(stamp=job.stamp, note=note, duration_s=repr(film.duration_s))
-    extra |= dict(width=str(film.width), height=str(film.height))
+    extra |= dict(width=str(film.width), height=str(film.height), timecode=film.timecode)
     write_shots(
         _store_path(job), film.shots, film.keyframes, aspect=film.aspect, fps=film.fps, source=job.source,
         jpeg_quality=job.config.jpeg_quality or None, extra=extra,

@@ -99,6 +99,7 @@ class ScannedFilm:
     aspect: float
     damaged: int = 0
     decoded: int = 0
+    timecode: str = ""  # at which the film starts, such as '01:00:00:00'
 
 
 def scan_film(
@@ -140,6 +141,7 @@ def scan_film(
             aspect=frames.aspect,
             damaged=frames.damaged,
             decoded=frames.decoded,
+            timecode=getattr(frames, "timecode", ""),
         )
     finally:
         frames.close()

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from m2s_lib.films.video.cut_screening import THUMB, LazyPicture
+from m2s_lib.films.video.hdr import HLG, PQ, to_sdr
 
 _LARGE = 4  # pixels decoded for each one asked for, from which on single pixels are looked at before scaling
 
@@ -19,20 +20,45 @@ class FrameScaler:
         self._scaler, self._sampler = VideoReformatter(), VideoReformatter()  # each keeps its own tables
 
     def small(self, frame) -> np.ndarray:
-        """RGB uint8 [h, w, c], contiguous."""
-        small = self._scaler.reformat(frame, self._size, self._size, "rgb24", **_one_thread())
-        return np.ascontiguousarray(small.to_ndarray())
+        """RGB uint8 [h, w, c], contiguous, upright; HDR as `to_sdr` maps it."""
+        kind = "rgb48le" if frame.color_trc in (PQ, HLG) else "rgb24"
+        small = self._scaler.reformat(frame, self._size, self._size, kind, **_one_thread()).to_ndarray()
+        if kind == "rgb48le":
+            small = to_sdr(small, frame.color_trc, frame.color_primaries)
+        return np.ascontiguousarray(upright(small, frame))
 
     def lazily(self, frame) -> LazyPicture:
         """The frame as it was decoded, and some of its pixels where scaling takes long."""
         self._bytes = self._bytes or sum(plane.buffer_size for plane in frame.planes)
         thumb = None
-        if frame.width * frame.height >= _LARGE * self._size**2:
+        simple = frame.color_trc not in (PQ, HLG)  # single pixels of HDR change less than the pictures do
+        if simple and frame.width * frame.height >= _LARGE * self._size**2:
             some = self._sampler.reformat(
                 frame, THUMB, THUMB, "rgb24", interpolation="POINT", **_one_thread()
             )
             thumb = np.ascontiguousarray(some.to_ndarray())
         return LazyPicture(functools.partial(self.small, frame), thumb, self._bytes)
+
+
+def scaled(frame, width: int, height: int):
+    """A PyAV frame as a player shows it, upright and in SDR, of `width` x `height` pixels, for encoding."""
+    import av
+
+    turned = round(frame.rotation / 90) % 2
+    size = (height, width) if turned else (width, height)
+    if frame.color_trc not in (PQ, HLG) and not round(frame.rotation / 90) % 4:
+        return frame.reformat(*size, "yuv420p", interpolation="BILINEAR")
+    kind = "rgb48le" if frame.color_trc in (PQ, HLG) else "rgb24"
+    picture = frame.reformat(*size, kind, interpolation="BILINEAR").to_ndarray()
+    if kind == "rgb48le":
+        picture = to_sdr(picture, frame.color_trc, frame.color_primaries)
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(upright(picture, frame)), "rgb24")
+
+
+def upright(picture: np.ndarray, frame) -> np.ndarray:
+    """A picture [h, w, c] of `frame` turned as players turn it."""
+    quarters = round(frame.rotation / 90) % 4
+    return np.rot90(picture, quarters) if quarters else picture
 
 
 @functools.cache
