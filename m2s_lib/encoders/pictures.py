@@ -11,7 +11,10 @@ All of them squeeze a whole frame into their square: films are wide, and what is
 
 import dataclasses
 import difflib
+import functools
+import multiprocessing
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -84,6 +87,45 @@ class PictureEncoder:
                 f"{self.name} knows no words: encode the films with open_clip:ARCH/WEIGHTS to search by words"
             )
         return self.words(list(texts)).float().cpu().numpy()
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderByName:
+    """A picture encoder that loads where and when it is first used: decoding hands it to other processes.
+
+    Attributes: name, weights as `picture_encoder` takes them; size: px; identity: of encoder and weights.
+    """
+
+    name: str
+    weights: str
+    size: int
+    identity: str
+
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        """As `PictureEncoder`."""
+        return _loaded(self.name, self.weights)(pictures)
+
+
+def encoder_by_name(name: str, weights: str | os.PathLike = "") -> EncoderByName:
+    """The encoder for `ingest_films(encode=...)`, loaded once here to learn its size; errors as
+    `picture_encoder`."""
+    encoder = _loaded(name, str(weights))
+    return EncoderByName(name, str(weights), encoder.size, f"{name} {_digest(encoder.model)}")
+
+
+@functools.cache
+def _loaded(name: str, weights: str) -> PictureEncoder:
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)  # the other cores have films of their own
+    return picture_encoder(name, weights=weights)
+
+
+def _digest(model: nn.Module) -> str:
+    """Of the weights: a file of the same name may hold others."""
+    crc = 0
+    for tensor in model.state_dict().values():
+        crc = zlib.crc32(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy(), crc)
+    return f"{crc:08x}"
 
 
 def is_picture_encoder(name: str) -> bool:

@@ -6,7 +6,7 @@ VP8, VP9 and HEVC decode flipped bits to pictures, and no reader here can know.
 
 import bisect
 import contextlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,7 @@ class AvFrames:
         self._pts: list[int | None] = []  # of each frame, in display order
         self._keys: list[int] = []  # pts at which decoding can start
         self._used = self._skips = False
+        self._others: list[tuple[int, int]] = []  # more sizes of keyframes
         self._seekable = True  # whether stamps name frames; else frames are counted
         self._open()
         context, shape = self._stream.codec_context, self._stream.sample_aspect_ratio
@@ -74,7 +75,7 @@ class AvFrames:
             self.close()
             raise M2SError(f"{self.path.name} has no video stream (its streams: {kinds})")
         stream.thread_type = "NONE"  # one process per film: more threads would only share its core
-        self._stream, self._scaler = stream, FrameScaler(self.size)
+        self._stream, self._scaler = stream, FrameScaler(self.size, getattr(self, "_others", ()))
 
     def _rotation(self) -> int:
         """Degrees counterclockwise by which players turn the picture: 0, 90, 180 or 270."""
@@ -88,6 +89,10 @@ class AvFrames:
 
     def close(self) -> None:
         self._container.close()
+
+    def also(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Ask for keyframes in more sizes (width, height), see `LazyPicture.settle`; before any reading."""
+        self._others, self._scaler = list(sizes), FrameScaler(self.size, sizes)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Every frame in display order, uint8 [h, w, c] RGB. M2SError where the file ends or breaks early."""
@@ -217,6 +222,10 @@ class AvFrames:
 
     def fetch(self, indices: Iterable[int]) -> dict[int, np.ndarray]:
         """The frames of these indices, exactly: {index: uint8 [h, w, c]}. Needs a filled `times`."""
+        return {i: picture.small() for i, picture in self.fetch_pictures(indices).items()}
+
+    def fetch_pictures(self, indices: Iterable[int]) -> dict[int, LazyPicture]:
+        """The same with all sizes, settled."""
         indices, fetched = sorted(set(indices)), {}
         self._start_again()
         for back in (1, 2) if self._seekable and self._keys else ():
@@ -231,7 +240,7 @@ class AvFrames:
         rest = set(indices) - set(fetched)
         for i, frame in self._counted(max(rest)) if rest else ():
             if i in rest:
-                fetched[i] = self._scaler.small(frame)
+                fetched[i] = self._settled(frame)
         if lost := sorted(set(indices) - set(fetched)):
             raise M2SError(f"{self.path.name}: frame {lost[0]} of {len(self._pts):,} cannot be decoded")
         return fetched
@@ -265,11 +274,16 @@ class AvFrames:
         index = {pts: i for i, pts in enumerate(self._pts)} if self._seekable else {}
         return np.array(sorted(index[k] for k in self._keys if k in index), dtype=np.int64)
 
-    def fetch_keys(self, indices: Iterable[int]) -> dict[int, np.ndarray]:
-        """The frames of these indices, which are of `keys`, decoding key pictures only; those that do not
+    def _settled(self, frame) -> LazyPicture:
+        picture = self._scaler.lazily(frame)
+        picture.settle()
+        return picture
+
+    def fetch_keys(self, indices: Iterable[int]) -> dict[int, LazyPicture]:
+        """As `fetch_pictures`, of frames that are of `keys`, decoding key pictures only; those that do not
         come out whole are left out."""
         wanted = {self._pts[i]: i for i in indices}
-        fetched: dict[int, np.ndarray] = {}
+        fetched: dict[int, LazyPicture] = {}
         if not wanted:
             return fetched
         self._start_again()
@@ -281,7 +295,7 @@ class AvFrames:
                 with contextlib.suppress(self._error):
                     for frame in packet.decode():
                         if frame.pts in wanted and not frame.is_corrupt:
-                            fetched[wanted[frame.pts]] = self._scaler.small(frame)
+                            fetched[wanted[frame.pts]] = self._settled(frame)
                 if len(fetched) == len(wanted):
                     break
         return fetched
@@ -297,7 +311,7 @@ class AvFrames:
             self._container.seek(key, stream=self._stream)
             for frame in self._decode(wanted if skip else None):
                 if frame.pts in wanted and not frame.is_corrupt:
-                    fetched[wanted[frame.pts]] = self._scaler.small(frame)
+                    fetched[wanted[frame.pts]] = self._settled(frame)
                 if frame.pts is not None and frame.pts >= last:
                     return
 
