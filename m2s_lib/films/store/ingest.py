@@ -22,6 +22,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.films.store.film_table import SOURCES
 from m2s_lib.films.store.shot_store import SUFFIX, ShotStore, write_shots
 from m2s_lib.films.store.sources import read_ready_features, scan_keyframe_folder
+from m2s_lib.films.store.subtitles import text_track
 from m2s_lib.films.video.decoding import ScanConfig, ScannedFilm, scan_film
 from m2s_lib.films.video.shot_boundaries import read_ovsd_shots
 from m2s_lib.films.video.shot_pictures import Encode
@@ -198,6 +199,7 @@ def ingest_film(job: Job) -> dict:
         write_npy(_features_path(job), features)
     extra = dict(stamp=job.stamp, note=note, duration_s=repr(film.duration_s))
     extra |= dict(width=str(film.width), height=str(film.height), timecode=film.timecode)
+    extra |= dict(subtitles=text_track(job.path)) if job.source == "video" else {}
     write_shots(
         _store_path(job), film.shots, film.keyframes, aspect=film.aspect, fps=film.fps, source=job.source,
         jpeg_quality=job.config.jpeg_quality or None, extra=extra, previews=film.previews,
