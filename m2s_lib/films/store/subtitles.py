@@ -53,7 +53,7 @@ def _plain(text: str) -> str:
 
 
 def text_track(path: str | os.PathLike) -> str:
-    """The first text track of a video file as JSON for a store: [[start_s, end_s, text], ...]; '' without one.
+    """The first text track of a video file as JSON, [[start_s, end_s, text], ...]; '' without one.
 
     Pictures of text (DVD, Blu-ray) are not read.
     """
@@ -67,12 +67,11 @@ def text_track(path: str | os.PathLike) -> str:
             tracks = [s for s in container.streams.subtitles if s.codec_context.name in _TEXT]
             for packet in container.demux(tracks[0]) if tracks else ():
                 if packet.size and packet.pts is not None:
-                    start, length = (
-                        float((t or 0) * packet.time_base) for t in (packet.pts, packet.duration)
-                    )
-                    said = b" ".join(s.dialogue for s in packet.decode() if hasattr(s, "dialogue"))
-                    event = pysubs2.SSAEvent(text=said.decode("utf-8", "replace"))
-                    lines.append((start, start + length, _plain(event.plaintext)))
+                    start = float(packet.pts * packet.time_base)
+                    end = start + float((packet.duration or 0) * packet.time_base)
+                    parts = [s.dialogue for s in packet.decode() if hasattr(s, "dialogue")]
+                    event = pysubs2.SSAEvent(text=b" ".join(parts).decode("utf-8", "replace"))
+                    lines.append((start, end, _plain(event.plaintext)))
     except (av.FFmpegError, OSError, ValueError):
         return ""  # the pictures count; a broken track is none
     return json.dumps([line for line in lines if line[2]]) if lines else ""
