@@ -13,6 +13,7 @@ from m2s_lib.runs.fetch import fetch_films
 from tests.conftest import ROOT
 
 FILM = np.random.default_rng(0).bytes(3_000_000)
+SUM = hashlib.sha256(FILM).hexdigest()
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -52,8 +53,8 @@ def address():
     server.shutdown()
 
 
-def manifest(folder, *addresses, sum=hashlib.sha256(FILM).hexdigest()):
-    film = {"file": "film.mp4", "sha256": sum, "addresses": list(addresses)}
+def manifest(folder, *addresses):
+    film = {"file": "film.mp4", "sha256": SUM, "addresses": list(addresses)}
     (folder / "m.yaml").write_text(yaml.safe_dump({"films": {"film": film}}))
     return folder / "m.yaml"
 
