@@ -7,6 +7,7 @@ it. Linux only (elsewhere a fork is not safe after such imports); M2S_FORK=0 sta
 """
 
 import ast
+import contextlib
 import gc
 import importlib
 import json
@@ -79,7 +80,8 @@ class ForkServer:
                 env=env,
                 start_new_session=True,  # Ctrl-C is for `m2s run`, which ends its kernels
             )
-        self._send(modules)
+        with contextlib.suppress(OSError):  # it could not start: `running` says so later
+            self._send(modules)
 
     def _send(self, request: object) -> None:
         self._socket.sendall(json.dumps(request).encode() + b"\n")

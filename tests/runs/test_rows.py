@@ -210,8 +210,8 @@ def test_a_row_reads_what_another_has_written(toy, ran):
             "needs 'b', which no row before",
         ),
         ("settings: [1]", "settings has to be names mapped to parameters"),
-        ("repeats: {a: {'02': 3}}", "repeats has to map names to parameters"),
-        ("summary: ['03']", "summary names stages to run once after rows or repeats, and there are none"),
+        ("repeats: {a: {'02': 3}}", "repeats has to be names mapped to parameters"),
+        ("summary: ['03']", "summary names stages to run once after settings or repeats, and there are none"),
         ("summary: 3\nsettings: {a: {}}", "summary has to be a list"),
     ],
 )
