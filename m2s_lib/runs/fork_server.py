@@ -23,6 +23,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _ALWAYS = ("ipykernel_launcher", "ipykernel.kernelapp", "IPython.core.pylabtools")
+# what the library imports where it is needed, for most who use torch
+_WITH_TORCH = ("timm", "torch._dynamo", "sklearn.metrics", "scipy.stats")
 _STARTED_WITH = ("M2S_BEGUN", "M2S_ROOT", "PYTEST_CURRENT_TEST")  # variables that no import reads
 _server: "ForkServer | None" = None
 
@@ -156,10 +158,9 @@ def serve(connection: socket.socket) -> None:
     """Imports modules, then forks kernels and says whether they have ended, until the connection ends."""
     requests = connection.makefile("r", encoding="utf-8")
     for name in (*_ALWAYS, *json.loads(requests.readline())):
-        try:
-            importlib.import_module(name)
-        except Exception:  # a name that is no module, or an error that the notebook's own import will raise
-            continue
+        _import(name)
+    for name in _WITH_TORCH if "torch" in sys.modules else ():
+        _import(name)
     if "libcuda.so" in Path("/proc/self/maps").read_text():
         return
     gc.collect()
@@ -173,6 +174,11 @@ def serve(connection: socket.socket) -> None:
             os.close(connection.detach())
             return _become_kernel(**request)
         connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _import(name: str) -> None:
+    with contextlib.suppress(Exception):  # a name that is no module, or what the notebook's own import raises
+        importlib.import_module(name)
 
 
 def _fork() -> int:
