@@ -7,6 +7,7 @@ it. Linux only (elsewhere a fork is not safe after such imports); M2S_FORK=0 sta
 """
 
 import ast
+import atexit
 import contextlib
 import gc
 import importlib
@@ -17,9 +18,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 _ALWAYS = ("ipykernel_launcher", "ipykernel.kernelapp", "IPython.core.pylabtools")
@@ -29,10 +31,10 @@ _STARTED_WITH = ("M2S_BEGUN", "M2S_ROOT", "PYTEST_CURRENT_TEST")  # variables th
 _server: "ForkServer | None" = None
 
 
-def start(env: dict[str, str], notebooks: Iterable[Path]) -> None:
+def start(env: dict[str, str], notebooks: Sequence[Path]) -> None:
     """Starts this process's server for kernels of this environment, unless there is one for it already.
 
-    Does not wait until the server has imported what the notebooks import.
+    For a single notebook it is not worth it. Does not wait until the server has imported what they import.
     """
     global _server
     if sys.platform != "linux" or os.environ.get("M2S_FORK") == "0":
@@ -43,7 +45,8 @@ def start(env: dict[str, str], notebooks: Iterable[Path]) -> None:
     if not running() or _server.state != state:
         if _server is not None:
             _server.close()
-        _server = ForkServer(state, env, sorted(set().union(*map(imports, notebooks))))
+        modules = sorted(set().union(*map(imports, notebooks)))
+        _server = ForkServer(state, env, modules) if len(notebooks) > 1 else None
 
 
 def running() -> "ForkServer | None":
@@ -196,7 +199,16 @@ def _become_kernel(arguments: list[str], env: dict[str, str], cwd: str, log: str
     os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
     sys.path.insert(0, "")  # which ipykernel_launcher takes away
     sys.argv = ["ipykernel_launcher", *arguments, f"--IPKernelApp.parent_handle={server}"]
-    runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+    status = 0
+    try:
+        runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    # all of a normal exit, but for taking thousands of modules apart, which takes longer than the rest
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ from tests.helpers.toy_project import notebook
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 RUN_DIR = 'run_dir = "r"  # folder | the run'
 ABOUT = """
-import json, os, sys
+import atexit, json, os, sys
 import fractions
 from m2s_lib.runs import open_stage
-about = {"parent": os.getppid(), "session": os.getsid(0) == os.getpid(), "cwd": os.getcwd(), "hash": hash("a"),
-         "root": os.environ["M2S_ROOT"], "backend": os.environ["MPLBACKEND"], "random": os.urandom(4).hex()}
+about = {"parent": os.getppid(), "session": os.getsid(0) == os.getpid(), "cwd": os.getcwd(),
+         "hash": hash("a"), "root": os.environ["M2S_ROOT"], "backend": os.environ["MPLBACKEND"]}
 """
 WORK = """
 stage = open_stage("0N_about", globals())
@@ -29,6 +29,7 @@ filled = bytearray(MB * 1_000_000)
 sys.stderr.flush(); os.write(2, b"last words")
 print(open(f"{stage.folder}/kernel.log").read())
 stage.path("about.json").write_text(json.dumps(about))
+atexit.register(stage.path("ended.txt").write_text, "orderly")
 stage.finish({})
 """
 
@@ -67,8 +68,8 @@ def test_forked_kernels_are_kernels_of_their_own(project):
         assert (about["cwd"], about["root"]) == (str(project), str(project))
         assert about["backend"] == "module://matplotlib_inline.backend_inline"
         assert about["hash"] == int(hashed.stdout)
-    assert abouts[0]["random"] != abouts[1]["random"]
     assert printed.count("last words") == 2
+    assert [p.read_text() for p in sorted(project.glob("runs/toy/*/ended.txt"))] == ["orderly"] * 2
     assert 50 < peaks[1] < peaks[0] - 250  # each stage's own
 
 
@@ -79,8 +80,11 @@ def test_one_server_serves_runs_of_the_same_environment(project, monkeypatch):
     assert fork_server.running() is first
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     run(project, fresh=True)
-    assert fork_server.running() is not first
+    assert fork_server.running() not in (first, None)
     assert first.process.poll() is not None
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run_profile("toy", only=["02"], fresh=True, stream=io.StringIO())  # for one stage it is not worth it
+    assert fork_server.running() is None
 
 
 def test_without_a_fork_server_kernels_are_ordinary(project, monkeypatch):
@@ -92,18 +96,21 @@ def test_without_a_fork_server_kernels_are_ordinary(project, monkeypatch):
 
 
 def test_a_server_that_has_died_is_done_without(project, monkeypatch):
-    begin = fork_server.start
+    begin, killed = fork_server.start, []
 
     def start_and_kill(*request):
         begin(*request)
-        os.kill(fork_server.running().process.pid, signal.SIGKILL)
+        if server := fork_server.running():  # none is started for the last stage
+            os.kill(server.process.pid, signal.SIGKILL)
+            killed.append(server)
 
     monkeypatch.setattr(fork_server, "start", start_and_kill)
     abouts, _, _ = run(project)
+    assert len(killed) == 1
     assert [about["parent"] for about in abouts] == [os.getpid()] * 2
 
 
 def test_a_server_imports_what_the_notebooks_import(project):
     assert fork_server.imports(project / "notebooks" / "01_about.ipynb") == {
-        "json", "os", "sys", "fractions", "m2s_lib.runs", "m2s_lib.runs.open_stage",
+        "atexit", "json", "os", "sys", "fractions", "m2s_lib.runs", "m2s_lib.runs.open_stage",
     }  # fmt: skip
