@@ -88,7 +88,6 @@ def test_one_server_serves_runs_of_the_same_environment(project, monkeypatch):
 
 
 def test_without_a_fork_server_kernels_are_ordinary(project, monkeypatch):
-    monkeypatch.setattr(fork_server, "_server", None)
     monkeypatch.setenv("M2S_FORK", "0")
     abouts, _, printed = run(project)
     assert [about["parent"] for about in abouts] == [os.getpid()] * 2
