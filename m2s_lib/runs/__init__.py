@@ -10,7 +10,7 @@ __all__ = ["open_stage", "project_root"]
 
 def __getattr__(name: str):
     if name == "open_stage":
-        from m2s_lib.runs.stage import open_stage
+        from m2s_lib.runs.opening import open_stage
 
         return open_stage
     if name == "project_root":

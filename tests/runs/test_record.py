@@ -95,7 +95,7 @@ def test_remembered_fingerprints_equal_fresh_ones(toy, monkeypatch):
     first = Fingerprints(run, toy).of("films")
     assert first == fingerprint(films)
     with monkeypatch.context() as patch:
-        patch.setattr("m2s_lib.runs.record.fingerprint", lambda path: pytest.fail("hashed again"))
+        patch.setattr("m2s_lib.io.fingerprint", lambda path: pytest.fail("hashed again"))
         assert Fingerprints(run, toy).of("films") == first
     (films / "1.mp4").write_text("x")  # the same size
     assert Fingerprints(run, toy).of("films") == fingerprint(films) != first
@@ -155,9 +155,9 @@ def test_damaged_memory_of_fingerprints_is_no_memory(toy, text):
 def test_what_is_whole_is_summed_once(done, monkeypatch):
     run = done / "runs" / "toy"
     later(monkeypatch)
-    assert Fingerprints(run, done).spoilt("01_numbers") == {}
-    monkeypatch.setattr("m2s_lib.runs.outputs.checksum", lambda path: pytest.fail("summed again"))
-    assert Fingerprints(run, done).spoilt("01_numbers") == {}
+    assert Fingerprints(run, done).damaged("01_numbers") == {}
+    monkeypatch.setattr("m2s_lib.io.checksum", lambda path: pytest.fail("summed again"))
+    assert Fingerprints(run, done).damaged("01_numbers") == {}
 
 
 @pytest.mark.fault
@@ -169,9 +169,9 @@ def test_outputs_that_changed_are_named(done):
     (parts / "2.json").write_text("")
     wrong = {"parts/0.json": "damaged", "parts/1.json": "missing", "parts/2.json": "of another size"}
     known = Fingerprints(run, done)
-    assert known.spoilt("01_numbers") == known.spoilt("01_numbers", "parts") == wrong
-    assert known.spoilt("01_numbers", "parts/0.json") == {"parts/0.json": "damaged"}
-    assert known.spoilt("01_numbers", "numbers.parquet") == known.spoilt("02_sums") == {}
+    assert known.damaged("01_numbers") == known.damaged("01_numbers", "parts") == wrong
+    assert known.damaged("01_numbers", "parts/0.json") == {"parts/0.json": "damaged"}
+    assert known.damaged("01_numbers", "numbers.parquet") == known.damaged("02_sums") == {}
 
 
 def test_records_of_earlier_versions_have_no_checksums(done):
