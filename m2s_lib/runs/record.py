@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import xxhash
@@ -11,7 +12,7 @@ import xxhash
 from m2s_lib import io as files
 from m2s_lib.errors import M2SError
 from m2s_lib.io import read_json, write_json
-from m2s_lib.runs.project import find_stage, stage_names
+from m2s_lib.runs.project import find_stage, root_or_default, stage_names
 from m2s_lib.runs.provenance import source_state
 
 __all__ = ["source_state"]  # beside what is defined here
@@ -20,6 +21,7 @@ RECORD = "run.json"
 NOTEBOOKS = ("notebook.ipynb", "notebook.failed.ipynb", "notebook.html")
 NOT_OUTPUTS = {RECORD, *NOTEBOOKS, "kernel.log"}
 OF_SETTINGS = ("settings", "settings.parquet")  # of a run with settings, beside its stages
+FILMS = "films.parquet"  # of stage 01
 UNCOUNTED = {"headline", "timing"}  # metrics that differ between equal runs; nobody may compute from them
 MOVED = ".moved.json"  # where the films of a run lie now: films_dir as recorded -> folder
 _LISTS = {"inputs": {"path": str, "fingerprint": str}, "outputs": {"path": str, "size": int}}
@@ -61,9 +63,13 @@ def outputs(folder: Path) -> list[dict]:
 def locate(recorded: str, run_dir: Path, root: Path) -> Path:
     """Returns where an input lies: in the run directory when it starts with a stage's name or is of the run's
     settings, else under the root, or where `moved_films` says."""
+    return _locate(recorded, run_dir, root, _moves(run_dir, root))
+
+
+def _locate(recorded: str, run_dir: Path, root: Path, moves: list[tuple[Path, Path]]) -> Path:
     if _in_run(recorded, root):
         return Path(os.path.normpath(run_dir / recorded))
-    return _moved(Path(os.path.normpath(root / recorded)), _moves(run_dir, root))
+    return _moved(Path(os.path.normpath(root / recorded)), moves)
 
 
 def portable(path: Path, run_dir: Path, root: Path) -> str:
@@ -77,6 +83,13 @@ def portable(path: Path, run_dir: Path, root: Path) -> str:
     if path.is_relative_to(root) and not _in_run(path.relative_to(root).as_posix(), root):
         return path.relative_to(root).as_posix()
     return str(path)
+
+
+def located(paths: Iterable[str], run_dir: Path, root: Path | None = None) -> list[str]:
+    """Returns where films lie, from the `path` column of films.parquet; '' stays ''. root: None finds it."""
+    run_dir, root = Path(os.path.abspath(run_dir)), root_or_default(root)
+    moves = _moves(run_dir, root)
+    return [str(_locate(path, run_dir, root, moves)) if path else "" for path in map(str, paths)]
 
 
 def _in_run(recorded: str, root: Path) -> bool:

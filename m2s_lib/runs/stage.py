@@ -166,6 +166,12 @@ class Stage:
         """Reads a JSON file, recorded as an input."""
         return files.read_json(self.input(path))
 
+    def read_films(self) -> pd.DataFrame:
+        """Reads films.parquet of stage 01, `path` being where each film lies now."""
+        first = record.earlier_stage("01", self.name, self.root)
+        films = self.read_parquet(f"{first}/{record.FILMS}", ["film_id", "path"])
+        return films.assign(path=record.located(films["path"], self.run_dir, self.root))
+
     def earlier(self, stage: str) -> Earlier:
         """Returns parameters and metrics that an earlier stage ('03' or the full name) recorded; it counts as
         an input.
@@ -218,6 +224,11 @@ class Stage:
             self._begin()
             write_value(path, value)
         return value
+
+    def write_films(self, films: pd.DataFrame) -> None:
+        """Writes films.parquet; `path` is recorded relative to what moves with the films: run or project."""
+        paths = [record.portable(Path(p).absolute(), self.run_dir, self.root) for p in films["path"]]
+        self.write(record.FILMS, films.assign(path=paths))
 
     def save_figure(self, figure, id: str, table: pd.DataFrame | None = None, alt: str = ""):
         """Saves a matplotlib Figure as figures/<id>.png and .pdf, the table behind it as .csv, and its alt
