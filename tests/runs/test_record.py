@@ -202,7 +202,8 @@ def test_records_of_earlier_versions_have_no_checksums(done):
 def own_films(toy, tmp_path):
     """A run of stage 01 that read films outside the project: the run, and their folder."""
     notebook = toy / "notebooks/01_numbers.ipynb"
-    notebook.write_text(notebook.read_text().replace("source", "films_dir"))
+    text = notebook.read_text().replace("source = ", "films_dir = ")
+    notebook.write_text(text.replace("if source: stage.input(source)", "stage.input(films_dir)"))
     films = tmp_path / "films"
     films.mkdir()
     (films / "a.mp4").write_text("a")
