@@ -27,8 +27,8 @@ from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
 from m2s_lib.method.shot_features import encode_films
 from m2s_lib.mining import shards as mining_shards
 from m2s_lib.mining.scene_mining import mine_pairs, mine_to
-from m2s_lib.runs.parameters import load_profile
 from m2s_lib.runs.pipeline import StageFailed
+from m2s_lib.runs.profiles import load_profile
 from m2s_lib.runs.rows import run_rows
 from tests.helpers.engine_work import KillsItsself, KillsItsWorker, makes_reader, writes
 from tests.helpers.ingest_tasks import fated
@@ -42,7 +42,7 @@ SMALL = ScanConfig(frame_size=32)
 ROWS = """
 description: rows
 stages: ["01"]
-rows:
+settings:
   slow: {"01": {count: 2, sleep_s: 1.5}}
   shares: {"01": {count: 2, sleep_s: 1.5}}
   bad: {"01": {fail: true}}

@@ -5,16 +5,13 @@ Notebooks need two names, ``open_stage`` and ``project_root``; they load on firs
 is quick.
 """
 
+import importlib
+
+_HOME = {"open_stage": "m2s_lib.runs.opening", "project_root": "m2s_lib.runs.project"}
 __all__ = ["open_stage", "project_root"]
 
 
 def __getattr__(name: str):
-    if name == "open_stage":
-        from m2s_lib.runs.opening import open_stage
-
-        return open_stage
-    if name == "project_root":
-        from m2s_lib.runs.project import project_root
-
-        return project_root
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """The m2s command. It starts light: pandas, papermill and torch load only when a command needs them."""
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -19,13 +20,32 @@ _EPILOG = """examples:
   m2s run demo                          the demo, into runs/demo
   m2s run demo -p 03.shots_per_scene=4  with another value; only what depends on it runs again
   m2s run demo --only 03 --fresh        one stage from nothing
+  m2s run films --films-dir DIR         your own films, wherever they are now
   m2s run my_films.yaml --run-dir D     a profile of your own
-  m2s run claims --jobs 2               a profile of several rows, two at once
-  m2s run ablation --engine ray --address auto    its rows as tasks of a Ray cluster
+  m2s run claims --jobs 2               a profile of several settings, two at once
+  m2s run ablation --engine ray --address auto    its settings as tasks of a Ray cluster
   m2s run films --run-dir s3://bucket/run         a run that lies at a URL
   m2s params 03                         what notebook 03 can be told
 
 exit status: 0 done, 1 a stage failed, 2 the request is wrong (nothing was run), 130 interrupted"""
+_PROFILE = {  # options of `run` and `prepare`
+    "profile": dict(metavar="PROFILE", help="name of a profile (m2s profiles) or path of a YAML file"),
+    "--run-dir": dict(metavar="D", help="folder or URL of the run (default: the profile's, or runs/PROFILE)"),
+    "-p": dict(dest="overrides", metavar="NN.NAME=VALUE", help="set a parameter (m2s params lists them)"),
+}
+_RUN = {
+    "--films-dir": dict(metavar="DIR", help="where the films are (now), for -p 01.films_dir=DIR"),
+    "--only": dict(metavar="NN", help="run this stage only (repeat for more)"),
+    "--from": dict(dest="from_", metavar="NN", help="run this stage and those after it"),
+    "--fresh": dict(action="store_true", help="empty the folders of the selected stages, run them again"),
+    "--setting": dict(metavar="NAME", help="of a profile with settings, this one (repeat for more)"),
+    "--jobs": dict(type=int, default=1, metavar="N", help="of a profile with settings, so many at once"),
+    "--engine": dict(choices=("local", "ray"), help="for settings: run them here, or as Ray tasks"),
+    "--address": dict(default="", metavar="A", help="of an existing Ray cluster, for --engine ray"),
+    "--cache": dict(metavar="D", help="mirror of runs at URLs (default: $M2S_CACHE or ~/.cache/m2s)"),
+    "--row": dict(dest="row", help=argparse.SUPPRESS),
+}
+_REPEATED = ("-p", "--only", "--setting", "--row")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,135 +81,118 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"m2s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="run a profile's notebooks; what is up to date is skipped")
-    _profile_options(run)
-    run.add_argument(
-        "--only", action="append", default=[], metavar="NN", help="run this stage only (repeat for more)"
-    )
-    run.add_argument("--from", dest="from_", metavar="NN", help="run this stage and those after it")
-    run.add_argument(
-        "--fresh", action="store_true", help="empty the folders of the selected stages and run them again"
-    )
-    run.add_argument(
-        "--row", action="append", default=[], metavar="NAME", help="of a profile with rows, this one (repeat)"
-    )
-    run.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="of a profile with rows, so many at once"
-    )
-    run.add_argument(
-        "--engine", choices=("local", "ray"), help="of a profile with rows: run them here, or as Ray tasks"
-    )
-    run.add_argument(
-        "--address", default="", metavar="A", help="of an existing Ray cluster, for --engine ray"
-    )
-    run.add_argument(
-        "--cache", metavar="D", help="where runs at URLs are mirrored (default: $M2S_CACHE or ~/.cache/m2s)"
-    )
-    run.set_defaults(command=_run)
-
-    params = commands.add_parser("params", help="list the notebooks' parameters")
-    params.add_argument("stage", nargs="?", metavar="NN", help="of this notebook only")
-    params.set_defaults(command=_params)
-
-    commands.add_parser("profiles", help="list the profiles").set_defaults(command=_profiles)
-
-    report = commands.add_parser("report", help="write report.html and summary.json of a run directory")
-    report.add_argument("run_dir", metavar="RUN_DIR")
-    report.set_defaults(command=_report)
-
-    prepare = commands.add_parser(
-        "prepare", help="write the notebooks with a profile's values, unexecuted (for nbval)"
-    )
-    _profile_options(prepare)
-    prepare.add_argument("--out", required=True, metavar="DIR", help="folder for the prepared notebooks")
-    prepare.set_defaults(command=_prepare)
+    stage = {"stage": dict(nargs="?", metavar="NN", help="of this notebook only")}
+    out = {"--out": dict(required=True, metavar="DIR", help="folder for the prepared notebooks")}
+    for name, command, options, about in (
+        ("run", _run, _PROFILE | _RUN, "run a profile's notebooks; what is up to date is skipped"),
+        ("params", _params, stage, "list the notebooks' parameters"),
+        ("profiles", _profiles, {}, "list the profiles"),
+        ("report", _report, {"run_dir": {}}, "write report.html and summary.json of a run directory"),
+        ("prepare", _prepare, _PROFILE | out, "write the notebooks with a profile's values, unexecuted"),
+    ):
+        one = commands.add_parser(name, help=about, description=about)
+        for option, settings in options.items():
+            repeated = dict(action="append", default=[]) if option in _REPEATED else {}
+            one.add_argument(option, **repeated, **settings)
+        one.set_defaults(command=command)
     return parser
 
 
-def _profile_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "profile", metavar="PROFILE", help="name of a profile (m2s profiles) or path of a YAML file"
-    )
-    parser.add_argument(
-        "--run-dir", metavar="D", help="folder or URL of the run (default: the profile's, or runs/PROFILE)"
-    )
-    parser.add_argument(
-        "-p",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="NN.NAME=VALUE",
-        help="set a parameter (m2s params lists them)",
-    )
-
-
 def _run(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.parameters import load_profile, one_run
-    from m2s_lib.runs.pipeline import run_profile
+    from m2s_lib.runs.plan import FILMS
+    from m2s_lib.runs.profiles import load_profile, one_run
+    from m2s_lib.runs.project import is_url
+
+    if options.row:
+        raise M2SError(f"--row is now --setting: m2s run {options.profile} --setting {options.row[0]!r}")
+    if options.films_dir:
+        options.overrides = [f"{FILMS}={_seen_from_root(options.films_dir)}", *options.overrides]
+    signal.signal(signal.SIGTERM, _on_terminate)
+    profile = load_profile(options.profile)
+    if profile.settings or profile.repeats:
+        url = profile.base and is_url(options.run_dir)  # its settings would share folders there
+        one = profile.base and (options.only or options.from_)
+        if not (url or one or (options.only and {o[:2] for o in options.only} <= set(profile.summary))):
+            return _run_settings(profile, options)
+        profile = one_run(profile)
+    if options.setting or options.jobs != 1 or options.engine or options.address:
+        raise M2SError(
+            f"--setting, --jobs, --engine and --address are for profiles with settings, {profile.name} has "
+            "none; the engine of one run is -p 01.engine=ray -p 01.ray_address=..."
+        )
+    return _run_one(profile, options)
+
+
+def _seen_from_root(folder: str) -> str:
+    """A folder seen from the current one, as a parameter names it."""
+    from m2s_lib.runs.project import is_url, project_root
+
+    path, root = Path(os.path.abspath(os.path.expanduser(folder))), project_root()
+    if is_url(folder) or folder == "embedded":
+        return folder
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def _run_one(profile, options: argparse.Namespace) -> int:
+    from m2s_lib.runs.pipeline import StageFailed, run_profile
     from m2s_lib.runs.plan import plan_run
     from m2s_lib.runs.project import is_url, shown_url
     from m2s_lib.runs.remote import opened_run_dir
-    from m2s_lib.runs.report import summary_table, write_report
 
-    profile = load_profile(options.profile)
-    if profile.rows or profile.repeats:
-        url = profile.base and is_url(options.run_dir)  # its rows would share folders there
-        one = profile.base and (options.only or options.from_)
-        if not (url or one or (options.only and {o[:2] for o in options.only} <= set(profile.summary))):
-            return _run_rows(profile, options)
-        profile = one_run(profile)
-    if options.row or options.jobs != 1 or options.engine or options.address:
-        raise M2SError(
-            f"--row, --jobs, --engine and --address are for profiles with rows, {profile.name} has none; "
-            "the engine of one run is -p 01.engine=ray -p 01.ray_address=..."
-        )
-    signal.signal(signal.SIGTERM, _on_terminate)
     wanted = options.run_dir or profile.run_dir or None
     with opened_run_dir(wanted, f"m2s run {profile.name}", options.cache) as (folder, push):
-        place = shown_url(wanted) if is_url(wanted) else ""
-        chosen = (profile, folder if place else options.run_dir)
-        chosen += (options.only, options.from_, options.overrides)
+        url = shown_url(wanted) if is_url(wanted) else ""
+        request = profile, folder if url else options.run_dir, options.only, options.from_, options.overrides
         try:
-            run_dir = run_profile(*chosen, options.fresh, place=place, after=push)
+            run_dir = run_profile(*request, options.fresh, url=url, after=push)
         except KeyboardInterrupt:
-            _interrupted(replace(plan_run(*chosen), place=place))
+            _interrupted(replace(plan_run(*request), url=url))
             raise
-        write_report(run_dir)
-    print(f"\n{summary_table(run_dir)}")
+        except StageFailed:
+            with contextlib.suppress(OSError, M2SError):  # a full disk may be why; that message comes next
+                _show(plan_run(*request).run_dir)
+            raise
+        _show(run_dir)
     return 0
 
 
-def _run_rows(profile, options: argparse.Namespace) -> int:
-    from m2s_lib.engine import open_engine
-    from m2s_lib.runs.project import is_url
+def _show(run_dir: Path) -> None:
     from m2s_lib.runs.report import summary_table, write_report
+
+    write_report(run_dir)
+    print(f"\n{summary_table(run_dir)}", flush=True)
+
+
+def _run_settings(profile, options: argparse.Namespace) -> int:
+    from m2s_lib.engine import open_engine
+    from m2s_lib.runs.pipeline import StageFailed
+    from m2s_lib.runs.project import is_url
     from m2s_lib.runs.row_plan import plan_rows
     from m2s_lib.runs.rows import rows_summary, run_rows
 
     if options.only or options.from_:
-        raise M2SError(
-            f"profile {profile.name} has rows: choose with --row; --only and --from are for one run"
-        )
+        how = "choose with --setting; --only and --from are for one run"
+        raise M2SError(f"profile {profile.name} has settings: {how}")
     if options.jobs < 1:
         raise M2SError(f"--jobs is {options.jobs}, expected 1 or more")
     if is_url(options.run_dir or profile.run_dir):
-        raise M2SError(
-            f"profile {profile.name} has rows, which share folders: its run_dir has to be a folder, not a URL"
-        )
-    signal.signal(signal.SIGTERM, _on_terminate)
-    chosen = (profile, options.run_dir, options.overrides)
+        how = "which share folders: its run_dir has to be a folder, not a URL"
+        raise M2SError(f"profile {profile.name} has settings, {how}")
+    request = profile, options.run_dir, options.overrides
     engine = open_engine(options.engine or "local", options.address)
-    how = dict(fresh=options.fresh, names=options.row, jobs=options.jobs, engine=engine)
+    how = dict(fresh=options.fresh, names=options.setting, jobs=options.jobs, engine=engine)
     try:
-        run_dir = run_rows(*chosen, **how)
+        run_rows(*request, **how)
     except KeyboardInterrupt:
-        _interrupted(plan_rows(*chosen)[0])
+        _interrupted(plan_rows(*request)[0])
         raise
+    except StageFailed:
+        print(f"\n{rows_summary(plan_rows(*request)[0].run_dir)}", flush=True)
+        raise
+    run_dir = plan_rows(*request)[0].run_dir
     print(f"\n{rows_summary(run_dir)}")
     if profile.summary:
-        write_report(run_dir)
-        print(f"\n{summary_table(run_dir)}")
+        _show(run_dir)
     return 0
 
 
@@ -214,48 +217,44 @@ def _params(options: argparse.Namespace) -> int:
         if stage is None:
             raise M2SError(unknown_stage(options.stage, known))
         known = {stage: known[stage]}
-    for stage, found in known.items():
-        rows = [
-            (
-                p.key,
-                format_text(p.default) or "''",
-                ", ".join(filter(None, (p.unit, p.range and p.range.text))),
-                p.description,
-            )
-            for p in found.values()
-            if p.name != RUN_DIR
-        ]
-        print(f"{stage}\n{_table([('name', 'default', 'unit and range', 'description'), *rows])}\n")
+    for stage, parameters in known.items():
+        rows, group = [("name", "default", "unit and range", "description")], ""
+        for p in (p for p in parameters.values() if p.name != RUN_DIR):
+            if p.group != group:
+                rows.append((f"-- {p.group} --",))
+                group = p.group
+            unit = ", ".join(filter(None, (p.unit, p.range)))
+            rows.append((p.key, format_text(p.default) or "''", unit, p.description))
+        print(f"{stage}\n{_table(rows)}\n")
     return 0
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
-    widths = [min(max(len(row[i]) for row in rows), 40) for i in range(len(rows[0]))]
+    """Returns rows as aligned text; a row of one cell is a heading."""
+    full = [row for row in rows if len(row) == len(rows[0])]
+    widths = [min(max(len(row[i]) for row in full), 40) for i in range(len(rows[0]))]
     return "\n".join(
-        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=False)).rstrip() for row in rows
     )
 
 
 def _profiles(_: argparse.Namespace) -> int:
-    from m2s_lib.runs.parameters import load_profile, profile_names
+    from m2s_lib.runs.profiles import load_profile, profile_names
     from m2s_lib.runs.project import project_root
 
     folder = project_root() / "data_manifests" / "profiles"
-    rows = []
+    rows = [("profile", "what it is for")]
     for name in profile_names(folder):
         try:
             rows.append((name, " ".join(load_profile(name, folder).description.split())))
         except M2SError as error:
             rows.append((name, f"(cannot be used: {error})"))
-    print(_table([("profile", "what it is for"), *rows]) if rows else f"no profiles in {folder}")
+    print(_table(rows) if rows[1:] else f"no profiles in {folder}")
     return 0
 
 
 def _report(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.report import summary_table, write_report
-
-    write_report(Path(options.run_dir))
-    print(summary_table(options.run_dir))
+    _show(Path(options.run_dir))
     return 0
 
 

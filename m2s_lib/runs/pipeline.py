@@ -1,5 +1,6 @@
 """The notebooks in order, each skipped when up to date, else executed by papermill in a fresh kernel."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -12,10 +13,11 @@ from typing import TextIO
 
 from m2s_lib.errors import M2SError
 from m2s_lib.io import remove_temporaries, write_json
-from m2s_lib.runs import record
+from m2s_lib.runs import fork_server, record
 from m2s_lib.runs.locks import FolderLock
-from m2s_lib.runs.parameters import RUN_DIR, Profile
-from m2s_lib.runs.plan import Plan, plan_run
+from m2s_lib.runs.parameters import RUN_DIR, listed
+from m2s_lib.runs.plan import Plan, missing_paths, plan_run
+from m2s_lib.runs.profiles import Profile
 from m2s_lib.runs.stage import BEGUN, PIPELINE
 
 
@@ -33,10 +35,10 @@ def run_profile(
     *,
     root: str | os.PathLike | None = None,
     stream: TextIO | None = None,
-    place: str = "",
+    url: str = "",
     after: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Run a profile's notebooks in order; returns the run directory.
+    """Runs a profile's notebooks in order; returns the run directory.
 
     A stage is skipped when it is done, its parameters are the same, its inputs have the same fingerprints
     and its outputs are there. A stage that runs again and writes the same bytes leaves the later ones up to
@@ -46,7 +48,7 @@ def run_profile(
         profile, run_dir, only, from_, overrides, root: as `plan_run`.
         fresh: empty the folders of the selected stages and run them whatever their state.
         stream: where progress goes; None is standard output.
-        place: the URL that run_dir is a mirror of, for the command that goes on.
+        url: what run_dir is a mirror of, for the command that goes on.
         after: called when a stage has run, failed ones included.
 
     Raises:
@@ -54,9 +56,11 @@ def run_profile(
         StageFailed: a notebook failed; the stages before it are kept.
     """
     stream = stream or sys.stdout
-    plan = replace(plan_run(profile, run_dir, only, from_, overrides, root), place=place)
+    plan = replace(plan_run(profile, run_dir, only, from_, overrides, root), url=url)
+    if problems := missing_paths(plan):
+        raise M2SError(listed("nothing was run", problems))
     with FolderLock(plan.run_dir / ".lock", f"m2s run {plan.profile.name}").acquire():
-        _say(stream, f"{plan.profile.name}: {len(plan.selected)} stage(s) into {place or plan.run_dir}")
+        _tell(stream, f"{plan.profile.name}: {len(plan.selected)} stage(s) into {url or plan.run_dir}")
         for stage in plan.selected:
             try:
                 _run_stage(plan, stage, fresh, stream)
@@ -64,7 +68,7 @@ def run_profile(
                 try:
                     after()
                 except M2SError as error:  # the stage's own end matters more
-                    _say(stream, str(error))
+                    _tell(stream, str(error))
                 raise
             after()
     return plan.run_dir
@@ -73,30 +77,35 @@ def run_profile(
 def _run_stage(plan: Plan, stage: str, fresh: bool, stream: TextIO) -> None:
     reason = "--fresh" if fresh else record.why_stale(plan.run_dir, stage, plan.values[stage], plan.root)
     if not reason:
-        newer = record.code_changed(
-            record.read_record(plan.run_dir, stage), record.source_state(plan.notebook(stage))
-        )
+        state = record.source_state(plan.notebook(stage))
+        newer = record.code_changed(record.read_record(plan.run_dir, stage), state)
         note = f"; {newer} changed since, --fresh recomputes" if newer else ""
-        _say(stream, f"{stage}  skipped (up to date{note})")
+        _tell(stream, f"{stage}  skipped (up to date{note})")
         return
-    _say(stream, f"{stage}  started {time.strftime('%H:%M:%S')} ({reason})")
+    _tell(stream, f"{stage}  started {time.strftime('%H:%M:%S')} ({reason})")
     start = time.monotonic()
     try:
         _execute(plan, stage, fresh, stream)
     except StageFailed:
         raise
     except M2SError as error:  # a file of ours that could not be written
-        raise StageFailed(f"{stage}: {error}\n{_resume(plan, stage)}") from error
+        raise _failed(plan, stage, str(error)) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         full = f"no space left on the disk of {plan.run_dir}: free some, what is already written is kept"
-        raise StageFailed(f"{stage}: {full}\n{_resume(plan, stage)}") from error
+        raise _failed(plan, stage, full) from error
     memory = record.read_record(plan.run_dir, stage)["peak_memory_mb"]
-    _say(stream, f"{stage}  done in {time.monotonic() - start:.1f} s, peak memory {memory:,.0f} MB")
+    _tell(stream, f"{stage}  done in {time.monotonic() - start:.1f} s, peak memory {memory:,.0f} MB")
+
+
+def _failed(plan: Plan, stage: str, message: str) -> StageFailed:
+    return StageFailed(f"{stage}: {message}\nTo go on when that is mended: {plan.resume_command(stage)}")
 
 
 def _execute(plan: Plan, stage: str, fresh: bool, stream: TextIO) -> None:
+    env = _environment(plan.root)
+    fork_server.start(env, [plan.notebook(s) for s in plan.selected if s >= stage])  # imports as we do
     from m2s_lib.runs.kernel import NotebookFailed, execute, parameterized
 
     folder = plan.run_dir / stage
@@ -106,27 +115,23 @@ def _execute(plan: Plan, stage: str, fresh: bool, stream: TextIO) -> None:
     remove_temporaries(folder)
     for name in record.NOTEBOOKS:
         (folder / name).unlink(missing_ok=True)
-    node = parameterized(plan.notebook(stage), _injected(plan, stage))
+    kept = folder / "notebook.failed.ipynb"
     try:
-        execute(node, folder, plan.root, _environment(plan.root), stream)
+        execute(parameterized(plan.notebook(stage), _injected(plan, stage)), folder, plan.root, env, stream)
         if record.read_record(plan.run_dir, stage).get("status") != "done":
-            (folder / "notebook.ipynb").rename(folder / "notebook.failed.ipynb")
+            (folder / "notebook.ipynb").rename(kept)
             raise NotebookFailed("the notebook ended without stage.finish(metrics)")
     except NotebookFailed as failure:
         _record_failure(plan, stage, str(failure))
-        kept = folder / "notebook.failed.ipynb"
-        look = f"The notebook so far: {kept}\n" if kept.is_file() else ""
-        raise StageFailed(f"{stage}: {failure}\n{look}{_resume(plan, stage)}") from failure
+        look = f"\nThe notebook so far: {kept}" if kept.is_file() else ""
+        raise _failed(plan, stage, f"{failure}{look}") from failure
 
 
-def _injected(plan: Plan, stage: str, run_dir: Path | None = None) -> dict[str, object]:
+def _injected(plan: Plan, stage: str) -> dict[str, object]:
     """What the injected cell sets: every value, so that the executed notebook says what it ran with."""
-    run_dir = run_dir or plan.run_dir
-    inside = run_dir.is_relative_to(plan.root)
-    return {
-        RUN_DIR: run_dir.relative_to(plan.root).as_posix() if inside else str(run_dir),
-        **plan.values[stage],
-    }
+    inside = plan.run_dir.is_relative_to(plan.root)
+    run_dir = plan.run_dir.relative_to(plan.root).as_posix() if inside else str(plan.run_dir)
+    return {RUN_DIR: run_dir, **plan.values[stage]}
 
 
 def _environment(root: Path) -> dict[str, str]:
@@ -137,18 +142,10 @@ def _environment(root: Path) -> dict[str, str]:
 
 
 def _record_failure(plan: Plan, stage: str, message: str) -> None:
-    try:
-        found = record.read_record(plan.run_dir, stage)
-        start = {"stage": stage, "parameters": plan.values[stage]}
-        write_json(
-            plan.run_dir / stage / record.RECORD, {**start, **found, "status": "failed", "error": message}
-        )
-    except (OSError, M2SError):
-        pass  # a full disk may be what failed; the message still reaches the terminal
-
-
-def _resume(plan: Plan, stage: str) -> str:
-    return f"To go on when that is mended: {plan.resume_command(stage)}"
+    before = {"stage": stage, "parameters": plan.values[stage], **record.read_record(plan.run_dir, stage)}
+    with contextlib.suppress(OSError, M2SError):  # a full disk may be what failed; the message is shown
+        ended = {**before, "status": "failed", "error": message}
+        write_json(plan.run_dir / stage / record.RECORD, ended)
 
 
 def prepare_notebooks(
@@ -159,7 +156,7 @@ def prepare_notebooks(
     overrides: Sequence[str] = (),
     root: str | os.PathLike | None = None,
 ) -> list[Path]:
-    """Write the profile's notebooks with its values, unexecuted, for `pytest --nbval-lax OUT` or for
+    """Writes the profile's notebooks with its values, unexecuted, for `pytest --nbval-lax OUT` or for
     JupyterLab.
 
     Returns their paths, in run order.
@@ -171,10 +168,10 @@ def prepare_notebooks(
     if out.resolve() == (plan.root / "notebooks").resolve():
         raise M2SError(f"{out} holds the notebooks themselves: prepare them into another folder")
     for stage in plan.stages:
-        values = {**_injected(plan, stage), RUN_DIR: str(plan.run_dir)}
+        values = {RUN_DIR: str(plan.run_dir), **plan.values[stage]}
         write_notebook(parameterized(plan.notebook(stage), values), out / f"{stage}.ipynb")
     return [out / f"{stage}.ipynb" for stage in plan.stages]
 
 
-def _say(stream: TextIO, text: str) -> None:
+def _tell(stream: TextIO, text: str) -> None:
     print(text, file=stream, flush=True)

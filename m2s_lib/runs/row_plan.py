@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from m2s_lib.errors import M2SError
 from m2s_lib.io import safe_name
-from m2s_lib.runs.parameters import Profile, listed, without_rows
+from m2s_lib.runs.parameters import listed
 from m2s_lib.runs.plan import Plan, plan_run
+from m2s_lib.runs.profiles import Profile, without_settings
 from m2s_lib.runs.project import stage_names
 
 ROWS = "rows"  # folder of a run's rows
@@ -48,8 +49,8 @@ def plan_rows(
     """Settle all rows of a profile; nothing is run.
 
     Args:
-        profile: with `rows` or `repeats`. run_dir, overrides, root: as in `plan_run`; overrides hold in every
-            row.
+        profile: with `settings` or `repeats`.
+        run_dir, overrides, root: as in `plan_run`; overrides hold in every row.
         names: of the rows to run, () for all.
 
     Returns:
@@ -58,10 +59,10 @@ def plan_rows(
 
     Raises M2SError listing what is wrong with any row.
     """
-    rows, repeats = profile.rows or {"": {}}, profile.repeats or {"": {}}
+    rows, repeats = profile.settings or {"": {}}, profile.repeats or {"": {}}
     if unknown := [n for n in names if n not in rows]:
         raise M2SError(f"there is no row {unknown[0]!r} in profile {profile.name}: its rows are {list(rows)}")
-    plain = without_rows(profile)
+    plain = without_settings(profile)
     whole = plan_run(replace(plain, stages=profile.summary), run_dir, root=root)
     whole = replace(whole, overrides=tuple(overrides))
     if not profile.stages:
@@ -78,8 +79,8 @@ def plan_rows(
             place, texts, base = whole.run_dir / ROWS / folder, overrides, name == profile.base
             if base:
                 place, one = whole.run_dir, replace(one, name=profile.name, base=name)
-            if name in profile.row_stages:
-                one = replace(one, stages=profile.row_stages[name])
+            if name in profile.setting_stages:
+                one = replace(one, stages=profile.setting_stages[name])
                 texts = [t for t in overrides if t[:2] not in whole_stages or t[:2] in one.stages]
             try:
                 plan = plan_run(one, place, overrides=texts, root=root)

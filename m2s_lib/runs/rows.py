@@ -25,8 +25,8 @@ from m2s_lib.errors import M2SError
 from m2s_lib.io import atomic_path, read_parquet, write_parquet
 from m2s_lib.runs import record
 from m2s_lib.runs.locks import FolderLock
-from m2s_lib.runs.parameters import Profile, without_rows
 from m2s_lib.runs.pipeline import StageFailed, run_profile
+from m2s_lib.runs.profiles import Profile, without_settings
 from m2s_lib.runs.row_plan import ROWS, Row, plan_rows
 from m2s_lib.runs.row_process import RowRunner, row_runner, rows_end
 
@@ -81,7 +81,7 @@ def run_rows(
         table = rows_table(rows, failed)
         write_parquet(table, whole.run_dir / TABLE)
     if whole.selected and profile.summary:
-        once = replace(without_rows(profile), stages=profile.summary)
+        once = replace(without_settings(profile), stages=profile.summary)
         run_profile(once, whole.run_dir, fresh=fresh, root=root, stream=stream)
     if failed:
         told = "\n".join(f"  - {folder}: {reason}" for folder, reason in failed.items())

@@ -10,8 +10,9 @@ import sys
 import nbformat
 import pytest
 
-from m2s_lib.runs.parameters import load_profile, profile_names, read_parameters
+from m2s_lib.runs.parameters import read_parameters
 from m2s_lib.runs.plan import plan_run
+from m2s_lib.runs.profiles import load_profile, profile_names
 from m2s_lib.runs.row_plan import plan_rows
 from tests.conftest import ROOT
 
@@ -246,7 +247,7 @@ def test_the_ablation_is_table_1():
     from m2s_lib.evaluation.paper.ablation import OTHER_READING
     from m2s_lib.evaluation.paper.published import read_settings
 
-    rows = load_profile("ablation", ROOT / "data_manifests/profiles").rows
+    rows = load_profile("ablation", ROOT / "data_manifests/profiles").settings
     settings = read_settings("Table 1").set_index("row")
     assert list(rows) == [*(f"row {n}" for n in settings.index), OTHER_READING]
     assert rows[OTHER_READING] == {"03": {"keep": "above_median"}}
@@ -273,7 +274,7 @@ def test_profiles_hold_values_that_the_method_accepts(profile):
     from m2s_lib.training.training import ContrastiveConfig
 
     content = load_profile(profile, ROOT / "data_manifests" / "profiles")
-    rows = [row.plan for row in plan_rows(content, root=ROOT)[1]] if content.rows else []
+    rows = [row.plan for row in plan_rows(content, root=ROOT)[1]] if content.settings else []
     for plan in rows or [plan_run(profile, root=ROOT)]:
         v = {n: x for values in plan.values.values() for n, x in values.items()}
         ScanConfig(

@@ -7,6 +7,7 @@ import pytest
 
 from m2s_lib import __version__
 from m2s_lib.runs.cli import main
+from m2s_lib.runs.parameters import REPLACED
 from m2s_lib.runs.pipeline import StageFailed
 from tests.helpers.toy_project import write_profile
 
@@ -59,13 +60,50 @@ def test_a_bad_request_ends_with_2_and_no_traceback(toy, capsys):
     assert "there is no profile 'demo'; the profiles are toy" in capsys.readouterr().err
 
 
-def test_a_failed_stage_ends_with_1(toy, capsys, monkeypatch):
+def test_a_failed_stage_ends_with_1_and_the_report_of_what_is_done(done, capsys, monkeypatch):
     def fail(*_, **__):
-        raise StageFailed("01_numbers: it broke")
+        raise StageFailed("03_table: it broke")
 
     monkeypatch.setattr("m2s_lib.runs.pipeline.run_profile", fail)
     assert main(["run", "toy"]) == 1
-    assert capsys.readouterr().err == "m2s: 01_numbers: it broke\n"
+    out, err = capsys.readouterr()
+    assert err == "m2s: 03_table: it broke\n"
+    assert "total 14, of 4" in out
+    assert (done / "runs/toy/report.html").is_file()
+
+
+def test_films_that_were_moved(toy, capsys, tmp_path, monkeypatch):
+    path = toy / "notebooks" / "01_numbers.ipynb"
+    path.write_text(
+        path.read_text().replace("seeds = [1, 2]", "films_dir = ''  # folder | films\\nseeds = [1, 2]")
+    )
+    assert main(["run", "toy", "--films-dir", str(tmp_path / "gone")]) == 2
+    err = capsys.readouterr().err
+    folder = str(tmp_path / "gone")
+    assert f"01.films_dir = {folder!r}: there is no folder {folder}; say where it is: " in err
+    assert err.endswith("m2s run toy --films-dir FOLDER\n")
+    assert main(["run", "toy", "-p", "01.source=gone.csv"]) == 2
+    expected = f"01.source = 'gone.csv': there is no file {toy}/gone.csv; say where it is: m2s run toy -p "
+    assert f"{expected}01.source=PATH\n" in capsys.readouterr().err
+    assert not (toy / "runs").exists()
+    seen = []
+    monkeypatch.setattr(
+        "m2s_lib.runs.pipeline.run_profile", lambda *request, **_: seen.append(request[4]) or tmp_path
+    )
+    monkeypatch.setattr("m2s_lib.runs.cli._show", lambda run_dir: None)
+    monkeypatch.chdir(toy / "notebooks")
+    for folder in ("../films", "../../films", "embedded"):
+        assert main(["run", "toy", "--films-dir", folder, "-p", "01.count=2"]) == 0
+    texts = ["films", str(toy.parent / "films"), "embedded"]
+    assert seen == [[f"01.films_dir={text}", "01.count=2"] for text in texts]
+
+
+def test_what_is_renamed_is_refused_with_its_new_name(toy, capsys, monkeypatch):
+    assert main(["run", "toy", "--row", "x"]) == 2
+    assert "--row is now --setting: m2s run toy --setting 'x'" in capsys.readouterr().err
+    monkeypatch.setitem(REPLACED, "amount", "write 01.count")
+    assert main(["run", "toy", "-p", "01.amount=3"]) == 2
+    assert "01_numbers has no parameter 'amount'; it is gone: write 01.count" in capsys.readouterr().err
 
 
 def test_a_run_ends_with_the_table_and_the_report(done, capsys):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
-from m2s_lib.runs.parameters import load_profile, parse_cell, read_parameters
+from m2s_lib.runs.parameters import parse_cell, read_parameters
+from m2s_lib.runs.profiles import load_profile
 from tests.helpers.toy_project import notebook, write_profile
 from tests.runs.test_values import values
 
@@ -18,14 +19,33 @@ def test_a_cell_is_read_without_running_it():
     )
     assert problems == []
     x, y = found["x"], found["y"]
-    assert (x.default, x.type, x.unit, x.range.text, x.description) == (
+    assert (x.default, x.type, x.unit, x.range, x.description) == (
         9,
         "int",
         "shots",
         "1..64",
         'scene length | per "scene"',
     )
-    assert (y.default, y.type, y.range, y.key) == (-1e-3, "float", None, "03.y")
+    assert (y.default, y.type, y.range, y.key) == (-1e-3, "float", "", "03.y")
+
+
+def test_headings_group_the_parameters_below_them():
+    lines = [
+        "run_dir = 'r'  # folder | it",
+        "# -- films --",
+        "a = 1  # n | a",
+        "# a remark",
+        "b = 1  # n | b",
+    ]
+    lines += ["", "# --- two words ---", "c = 1  # n | c"]
+    parameters, problems = parse_cell("\n".join(lines), "01_a")
+    assert problems == []
+    assert {p.name: p.group for p in parameters.values()} == {
+        "run_dir": "",
+        "a": "films",
+        "b": "films",
+        "c": "two words",
+    }
 
 
 @given(values, st.sampled_from(["text", "file"]))
@@ -123,18 +143,33 @@ def test_a_profile(toy):
         ("[1]", "has to be a mapping"),
         ("parameters: {}", "description is missing"),
         ("description: d\nparamters: {}", "unknown key 'paramters'"),
-        ("description: d\nstages: 01", "stages has to be a list"),
-        ("description: d\nrun_dir: [a]", "run_dir has to be text"),
-        ("description: d\nparameters: {'01': 3}", "parameters has to map notebooks to values"),
+        ("description: d\nstages: 01", "stages has to be a list, such as"),
+        ("description: d\nrun_dir: [a]", "run_dir has to be text, such as runs/demo; got"),
+        ("description: d\nparameters: {'01': 3}", "parameters has to be notebooks mapped to values"),
         ("description: d\ndescription: e", "written twice: description"),
         ("description: d\nparameters: {'01': {count: 1, count: 2}}", "written twice: count"),
         ("description: [", "cannot be read"),
+        ("description: ''", "description is missing"),
+        ("description: d\nrows: {a: {}}", "the key 'rows' is now 'settings'"),
+        ("description: d\nsettings: {a: 3}", "settings has to be names mapped to parameters"),
+        ("description: d\nsettings: {a: {stages: 01}}", "setting 'a': stages has to be a list"),
+        ("description: d\nsettings: {a: {}, b: {}}\nbase: b", "base has to name the first of the settings"),
+        ("description: d\nsettings: {a: {}}\nbase: a\nrepeats: {r: {}}", "cannot have repeats"),
+        ("description: d\nsummary: [09]", "summary names stages to run once after settings"),
     ],
 )
 def test_profiles_that_are_refused(toy, text, words):
     write_profile(toy, "bad", text)
     with pytest.raises(M2SError, match=words):
         load_profile("bad")
+
+
+def test_settings_of_a_profile(toy):
+    text = "description: d\nsettings: {row 1: , 2: {stages: [1, 02], 03: {title: x}}}\nrepeats: {a: {01: }}"
+    profile = load_profile(write_profile(toy, "p", text))
+    assert profile.settings == {"row 1": {}, "2": {"03": {"title": "x"}}}
+    assert profile.setting_stages == {"2": ("01", "02")}
+    assert profile.repeats == {"a": {"01": {}}}
 
 
 def test_a_profile_that_is_not_there(toy):

@@ -290,9 +290,9 @@ def test_what_is_missing_or_unknown_is_said(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_at_a_url_says_so(toy, capsys):
-    (toy / "rows.yaml").write_text('description: rows\nrows:\n  x: {"01": {count: 2}}\n')
+    (toy / "rows.yaml").write_text('description: rows\nsettings:\n  x: {"01": {count: 2}}\n')
     assert main(["run", "./rows.yaml", "--run-dir", URL]) == 2
-    assert "profile rows has rows, which share folders" in capsys.readouterr().err
+    assert "profile rows has settings, which share folders" in capsys.readouterr().err
     assert main(["prepare", "toy", "--out", "p", "--run-dir", "s3://me:pw@bucket/run"]) == 2
     err = capsys.readouterr().err
     assert "run_dir is the URL s3://bucket/run: only `m2s run` mirrors URLs" in err

@@ -10,8 +10,8 @@ from m2s_lib.io import read_json, read_parquet, write_json
 from m2s_lib.runs import kernel, open_stage
 from m2s_lib.runs import rows as row_runs
 from m2s_lib.runs.cli import main
-from m2s_lib.runs.parameters import load_profile
 from m2s_lib.runs.pipeline import StageFailed
+from m2s_lib.runs.profiles import load_profile
 from m2s_lib.runs.row_plan import plan_rows
 from m2s_lib.runs.rows import rows_summary, run_rows, seconds_left
 from tests.helpers.toy_project import injected, notebook
@@ -21,7 +21,7 @@ description: three rows, twice
 stages: ["01", "02"]
 summary: ["04"]
 parameters: {"01": {count: 4}}
-rows:
+settings:
   cubes: {"02": {power: 3}}
   squares: {}
   more numbers: {"01": {count: 5}}
@@ -182,7 +182,7 @@ def test_rows_in_processes_give_the_same(profile, toy):
 READS = """
 description: the second row reads what the first has written
 stages: ["01"]
-rows: {one: {}, two: {"01": {count: 2, source: "{rows}/one/01_numbers/out.txt"}}}
+settings: {one: {}, two: {"01": {count: 2, source: "{rows}/one/01_numbers/out.txt"}}}
 """
 
 
@@ -201,18 +201,18 @@ def test_a_row_reads_what_another_has_written(toy, ran):
     ("text", "message"),
     [
         (
-            'rows: {x: {"02": {powr: 3}}}',
+            'settings: {x: {"02": {powr: 3}}}',
             r"1 row\(s\) of profile bad cannot be run(?s:.*)no parameter 'powr'",
         ),
-        ('rows: {"a b": {}, "a_b": {"02": {power: 3}}}', "two rows have the same name"),
+        ('settings: {"a b": {}, "a_b": {"02": {power: 3}}}', "two rows have the same name"),
         (
-            'rows: {a: {"01": {source: "{rows}/b/x"}}, b: {"01": {count: 1}}}',
+            'settings: {a: {"01": {source: "{rows}/b/x"}}, b: {"01": {count: 1}}}',
             "needs 'b', which no row before",
         ),
-        ("rows: [1]", "rows has to map names to parameters"),
-        ("repeats: {a: {'02': 3}}", "repeats has to map names to parameters"),
-        ("summary: ['03']", "summary names stages to run once after rows or repeats, and there are none"),
-        ("summary: 3\nrows: {a: {}}", "summary has to be a list"),
+        ("settings: [1]", "settings has to be names mapped to parameters"),
+        ("repeats: {a: {'02': 3}}", "repeats has to be names mapped to parameters"),
+        ("summary: ['03']", "summary names stages to run once after settings or repeats, and there are none"),
+        ("summary: 3\nsettings: {a: {}}", "summary has to be a list"),
     ],
 )
 def test_what_cannot_be_planned(toy, text, message):
@@ -223,13 +223,13 @@ def test_what_cannot_be_planned(toy, text, message):
 
 def test_the_command_says_what_rows_allow(profile, toy, capsys):
     assert main(["run", "several.yaml".replace("several", "./several"), "--only", "01"]) == 2
-    assert "choose with --row" in capsys.readouterr().err
-    assert main(["run", "toy", "--row", "x"]) == 2
+    assert "choose with --setting" in capsys.readouterr().err
+    assert main(["run", "toy", "--setting", "x"]) == 2
     assert (
-        "--row, --jobs, --engine and --address are for profiles with rows, toy has none"
+        "--setting, --jobs, --engine and --address are for profiles with settings, toy has none"
         in capsys.readouterr().err
     )
-    assert main(["run", "./several.yaml", "--row", "x"]) == 2
+    assert main(["run", "./several.yaml", "--setting", "x"]) == 2
     assert "there is no row 'x' in profile several" in capsys.readouterr().err
     assert main(["run", "./several.yaml", "--jobs", "0"]) == 2
 
@@ -246,7 +246,7 @@ description: one row in the run's own folder, one with fewer stages
 stages: ["01", "02"]
 summary: ["04"]
 base: squares
-rows: {squares: {}, cubes: {"02": {power: 3}}, counted: {stages: ["01"], "01": {count: 5}}}
+settings: {squares: {}, cubes: {"02": {power: 3}}, counted: {stages: ["01"], "01": {count: 5}}}
 """
 
 
@@ -303,10 +303,10 @@ def test_a_row_with_fewer_stages_is_not_told_of_the_others(based, toy):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("base: b\nrows: {a: {}, b: {}}", "base has to name the first of the rows; got 'b'"),
-        ("base: a\nrows: {a: {}}\nrepeats: {x: {}}", "a run with a base row cannot have repeats"),
-        ("rows: {a: {stages: 3}}", "row 'a': stages has to be a list"),
-        ('rows: {a: {stages: ["77"]}}', "77"),
+        ("base: b\nsettings: {a: {}, b: {}}", "base has to name the first of the settings; got 'b'"),
+        ("base: a\nsettings: {a: {}}\nrepeats: {x: {}}", "a run with a base setting cannot have repeats"),
+        ("settings: {a: {stages: 3}}", "setting 'a': stages has to be a list"),
+        ('settings: {a: {stages: ["77"]}}', "77"),
     ],
 )
 def test_what_a_base_row_cannot_be(toy, line, message):

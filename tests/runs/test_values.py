@@ -1,4 +1,4 @@
-"""Ranges, types and command-line texts."""
+"""Values as text, and what the comment of a parameter allows."""
 
 import math
 
@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m2s_lib.runs.values import fit, fit_yaml, format_text, parse_range, parse_text, type_name
+from m2s_lib.errors import M2SError
+from m2s_lib.runs.parameters import Parameter, parse_cell
+from m2s_lib.runs.values import format_text, load_yaml, parse_text
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -14,9 +16,24 @@ scalars = {"bool": st.booleans(), "int": st.integers(), "float": finite, "str": 
 values = st.sampled_from(sorted(scalars)).flatmap(
     lambda kind: st.one_of(
         st.tuples(st.just(kind), scalars[kind]),
-        st.tuples(st.just(f"list[{kind}]"), st.lists(scalars[kind])),
+        st.tuples(st.just(f"list[{kind}]"), st.lists(scalars[kind], min_size=1)),
     )
 )
+
+
+def parameter(default: object, about: str = "text") -> Parameter:
+    """A parameter as a notebook has it."""
+    parameters, problems = parse_cell(f"x = {default!r}  # {about} | why", "01_a")
+    assert problems == []
+    return parameters["x"]
+
+
+def allows(one: Parameter, value: object) -> bool:
+    try:
+        one.check(value)
+    except M2SError:
+        return False
+    return True
 
 
 @given(values)
@@ -24,32 +41,52 @@ def test_every_value_comes_back_from_its_command_line_text(case):
     kind, value = case
     back = parse_text(format_text(value), kind)
     assert back == value
-    assert type_name(back) == type_name(value)
+    assert type(back) is type(value)
+    assert allows(
+        Parameter(
+            "01_a",
+            "x",
+            value,
+            "text",
+            "",
+            "why",
+            item=type((value or [0])[0] if kind[:4] == "list" else value),
+        ),
+        back,
+    )
 
 
-@given(finite, finite, finite, st.booleans(), st.booleans())
-def test_intervals_hold_what_comparisons_hold(low, high, x, low_open, high_open):
+@given(finite, finite, finite)
+def test_ranges_hold_what_comparisons_hold(low, high, x):
     low, high = min(low, high), max(low, high)
-    limit = parse_range(f"{'(' if low_open else '['}{low!r}, {high!r}{')' if high_open else ']'}")
-    assert limit.holds(x) == ((low < x if low_open else low <= x) and (x < high if high_open else x <= high))
-    assert parse_range(f"{low!r}..{high!r}").holds(x) == (low <= x <= high)
-    assert parse_range(f">= {low!r}").holds(x) == (x >= low)
-    assert parse_range(f"> {low!r}").holds(x) == (x > low)
-    assert parse_range(f"<= {low!r}").holds(x) == (x <= low)
-    assert parse_range(f"< {low!r}").holds(x) == (x < low)
+    assert allows(parameter(low, f"m, {low!r}..{high!r}"), x) == (low <= x <= high)
+    assert allows(parameter(low, f"m, [{low!r}, {high!r}]"), x) == (low <= x <= high)
+    if low < high:
+        assert allows(parameter(high, f"m, ({low!r}, {high!r}]"), x) == (low < x <= high)
+        assert allows(parameter(low, f"m, [{low!r}, {high!r})"), x) == (low <= x < high)
+        assert allows(parameter(high, f"m, > {low!r}"), x) == (x > low)
+        assert allows(parameter(low, f"m, < {high!r}"), x) == (x < high)
+    assert allows(parameter(low, f"m, >= {low!r}"), x) == (x >= low)
+    assert allows(parameter(low, f"m, <= {low!r}"), x) == (x <= low)
 
 
-@pytest.mark.parametrize(
-    "words", ["", "1", "5..1", "(1, 0]", "one of:", "one of: a,", ">= x", "> nan", "a..b", "1-3"]
-)
+def test_open_intervals_leave_both_ends_out():
+    inner = parameter(0.5, "share, (0, 1)")
+    assert [allows(inner, x) for x in (0, 1e-9, 0.999, 1)] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("words", ["5..1", "(1, 0]", "one of:", "one of: a,", ">= x", "> nan", "a..b", "1-3"])
 def test_what_is_not_a_range(words):
-    assert parse_range(words) is None
+    (problem,) = parse_cell(f"x = 1  # shots, {words} | why", "01_a")[1]
+    assert "is not a range; write 1..64" in problem
 
 
-def test_choices_compare_by_kind():
-    limit = parse_range("one of: '', cowatch, 128, true")
-    assert [limit.holds(v) for v in ("", "cowatch", 128, 128.0, True, "128")] == [True] * 6
-    assert [limit.holds(v) for v in ("Cowatch", 64, False, "''")] == [False] * 4
+def test_choices_are_of_the_parameter_s_type():
+    texts, numbers = parameter("", "kind, one of: '', cowatch, 128"), parameter(128, "px, one of: 128, 64")
+    assert [allows(texts, v) for v in ("", "cowatch", "128", "Cowatch", "''", 128)] == [True] * 3 + [
+        False
+    ] * 3
+    assert [allows(numbers, v) for v in (128, 64, 32, "64")] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -63,8 +100,6 @@ def test_choices_compare_by_kind():
         ("1", "bool"),
         ("yes", "bool"),
         ("3", "list[int]"),
-    ]
-    + [
         ("[1, x]", "list[int]"),
         ("[[1]]", "list[int]"),
         ("[1", "list[str]"),
@@ -73,8 +108,9 @@ def test_choices_compare_by_kind():
     ],
 )
 def test_texts_of_another_type_are_refused(words, kind):
-    with pytest.raises(TypeError):
-        parse_text(words, kind)
+    defaults = {"int": 1, "float": 1.0, "bool": True, "list[int]": [1], "list[str]": ["a"]}
+    with pytest.raises(M2SError, match=r"expected .*, such as"):
+        parameter(defaults[kind]).check(parse_text(words, kind))
 
 
 def test_texts_are_read_by_the_type_asked_for():
@@ -82,37 +118,35 @@ def test_texts_are_read_by_the_type_asked_for():
     assert parse_text("1e-4", "float") == 1e-4
     assert parse_text("True", "bool") is True
     assert parse_text("[no, 010, 'a, b']", "list[str]") == ["no", "010", "a, b"]
+    assert parse_text("[1, 2]", "list[str]") == ["1", "2"]
     assert parse_text("[1e-4, 2]", "list[float]") == [1e-4, 2.0]
     assert parse_text("[]", "list[int]") == []
 
 
-def test_fit_is_strict_but_for_int_to_float():
-    assert type(fit(4, "float")) is float
-    assert fit([1, 2.5], "list[float]") == [1.0, 2.5]
-    assert fit_yaml("1e-4", "float") == 1e-4  # YAML reads 1e-4 as text
-    assert fit_yaml(["1e-4", 1], "list[float]") == [1e-4, 1.0]
-    for value, kind in [
-        (True, "int"),
-        (1, "bool"),
-        (1.0, "int"),
-        ("1", "int"),
-        (None, "str"),
-        ((1,), "list[int]"),
-        ([True], "list[int]"),
+def test_types_are_strict_but_for_int_to_float():
+    assert type(parameter(1.0).check(4)) is float
+    assert parameter([1.0]).check([1, 2.5]) == [1.0, 2.5]
+    assert parameter([1, 2.5]).type == "list[float]"
+    for default, value in [
+        (1, True),
+        (True, 1),
+        (1, 1.0),
+        (1, "1"),
+        ("", None),
+        ([1], (1,)),
+        ([1], [True]),
+        (1.0, "1"),
+        (1.0, True),
+        ([], [[1]]),
     ]:
-        with pytest.raises(TypeError):
-            fit(value, kind)
+        with pytest.raises(M2SError, match="expected"):
+            parameter(default).check(value)
     for value in (math.nan, math.inf):
-        with pytest.raises(ValueError):
-            fit(value, "float")
+        with pytest.raises(M2SError, match="expected a finite number"):
+            parameter(1.0).check(value)
 
 
-def test_types_that_a_parameter_cannot_have():
-    assert [type_name(v) for v in (None, (1,), {}, [1, "a"], [[1]], [None], 1j)] == [None] * 7
-    assert [type_name(v) for v in ([], [1], [1, 2.0], ["a"], True)] == [
-        "list",
-        "list[int]",
-        "list[float]",
-        "list[str]",
-        "bool",
-    ]
+def test_yaml_reads_small_numbers_as_numbers_and_keys_once():
+    assert load_yaml("[1e-4, 2E+3, -1.5e2, '1e-4', e1, 1]") == [1e-4, 2e3, -150.0, "1e-4", "e1", 1]
+    with pytest.raises(Exception, match="written twice: a"):
+        load_yaml("{a: 1, a: 2}")

@@ -16,7 +16,7 @@ from m2s_lib.evaluation.paper.claims import (
     measure_claims,
 )
 from m2s_lib.evaluation.paper.published import read_settings
-from m2s_lib.runs.parameters import load_profile
+from m2s_lib.runs.profiles import load_profile
 from tests.evaluation.paper.test_repeats import rows
 
 
@@ -88,13 +88,13 @@ def test_claims_name_rows_of_table_1():
     named = {side[0] for c in CLAIMS for side in (c.better, c.worse)}
     assert named - numbers == {FOUR_SHOTS}
     profile = load_profile("claims")
-    assert set(profile.rows) - numbers == {FOUR_SHOTS}
-    assert "03" not in profile.rows[FOUR_SHOTS]  # its encoder is that of nine shots
+    assert set(profile.settings) - numbers == {FOUR_SHOTS}
+    assert "03" not in profile.settings[FOUR_SHOTS]  # its encoder is that of nine shots
 
 
 def test_every_row_of_the_claims_profile_is_compared():
     named = {side[0] for c in CLAIMS for side in (c.better, c.worse)}
-    assert set(load_profile("claims").rows) <= named
+    assert set(load_profile("claims").settings) <= named
 
 
 def test_the_figure_draws_what_has_an_effect():
