@@ -51,7 +51,7 @@ _REPEATED = ("-p", "--only", "--setting", "--row")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `m2s`; returns the exit status."""
     options = _parser().parse_args(arguments)
-    if parent := os.environ.pop("M2S_PARENT", ""):  # see row_process.py
+    if parent := os.environ.pop("M2S_PARENT", ""):  # see sweep_process.py
         end_with_parent(int(parent))
     try:
         return options.command(options)
@@ -167,8 +167,8 @@ def _run_settings(profile, options: argparse.Namespace) -> int:
     from m2s_lib.engine import open_engine
     from m2s_lib.runs.pipeline import StageFailed
     from m2s_lib.runs.project import is_url
-    from m2s_lib.runs.row_plan import plan_rows
-    from m2s_lib.runs.rows import rows_summary, run_rows
+    from m2s_lib.runs.sweep import run_sweep, sweep_summary
+    from m2s_lib.runs.sweep_plan import plan_sweep
 
     if options.only or options.from_:
         how = "choose with --setting; --only and --from are for one run"
@@ -182,15 +182,15 @@ def _run_settings(profile, options: argparse.Namespace) -> int:
     engine = open_engine(options.engine or "local", options.address)
     how = dict(fresh=options.fresh, names=options.setting, jobs=options.jobs, engine=engine)
     try:
-        run_rows(*request, **how)
+        run_sweep(*request, **how)
     except KeyboardInterrupt:
-        _interrupted(plan_rows(*request)[0])
+        _interrupted(plan_sweep(*request)[0])
         raise
     except StageFailed:
-        print(f"\n{rows_summary(plan_rows(*request)[0].run_dir)}", flush=True)
+        print(f"\n{sweep_summary(plan_sweep(*request)[0].run_dir)}", flush=True)
         raise
-    run_dir = plan_rows(*request)[0].run_dir
-    print(f"\n{rows_summary(run_dir)}")
+    run_dir = plan_sweep(*request)[0].run_dir
+    print(f"\n{sweep_summary(run_dir)}")
     if profile.summary:
         _show(run_dir)
     return 0
