@@ -1,6 +1,6 @@
 """Where the work is done: on this machine ("local"), or on a Ray cluster ("ray"; engine_ray.py).
 
-Both engines run the same functions (work.py). Two kinds of work exist:
+Both engines run the same functions (parallel.py). Two kinds of work exist:
 
 - `apart`: each item in a process of its own that may crash or be stopped (decoding a film);
 - `prepared`: `make(device)` builds the work once for each worker, with what all items share (an encoder).
@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from m2s_lib.errors import M2SError
-from m2s_lib.processes import results
-from m2s_lib.work import Work
+from m2s_lib.parallel import Work, results
 
 
 class LocalEngine:
@@ -25,7 +24,7 @@ class LocalEngine:
     def apart(
         self, work: Work, items: Sequence, folder: Path, *, workers: int = 0, timeout_s: float = 7200.0
     ) -> Iterator[tuple[int, object]]:
-        """Each item in a process of its own: (index, result or `processes.Lost`), in the order they end.
+        """Each item in a process of its own: (index, result or `parallel.Lost`), in the order they end.
 
         Args:
             work: can be pickled.

@@ -19,8 +19,7 @@ from pathlib import Path
 from m2s_lib.engine_worker import Prepared, packed, run_apart, run_call, run_task
 from m2s_lib.errors import M2SError
 from m2s_lib.io import atomic_path
-from m2s_lib.processes import cores
-from m2s_lib.work import Unseen, Work
+from m2s_lib.parallel import Unseen, Work, cores
 
 _RETRIES = 5  # a worker that is lost with one and the same item so often is lost because of it
 _ATTACHED = 16  # items that travel with their inputs at once

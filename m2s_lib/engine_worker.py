@@ -5,8 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from m2s_lib.processes import process_pool, result
-from m2s_lib.work import Work
+from m2s_lib.parallel import Work, process_pool, result
 
 _here: dict = {}  # what this worker keeps from item to item
 

@@ -17,8 +17,8 @@ from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 from m2s_lib.io import read_json, read_npy, write_json, write_npy
 from m2s_lib.method.shot_encoder import ShotEncoder
+from m2s_lib.parallel import unseen
 from m2s_lib.progress import progress
-from m2s_lib.work import unseen
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ import pandas as pd
 
 from m2s_lib import io as files
 from m2s_lib.errors import M2SError
-from m2s_lib.processes import cores
+from m2s_lib.parallel import cores
 from m2s_lib.runs import record
 from m2s_lib.runs.locks import FolderLock
 from m2s_lib.runs.outputs import NOT_OUTPUTS, NOTEBOOKS, outputs

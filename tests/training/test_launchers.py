@@ -11,6 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from m2s_lib.training.local_launcher import LocalLauncher
+from m2s_lib.training.ray_launcher import RayLauncher
+from m2s_lib.training.scene_training import scene_encoder_for, train_scene_encoder
+from m2s_lib.training.shot_training import train_shot_encoder
 from safetensors.torch import load_file
 
 from m2s_lib.errors import M2SError
@@ -22,10 +26,6 @@ from m2s_lib.method.shot_encoder import ShotEncoderConfig, ShotPairs
 from m2s_lib.training import launchers, ray_launcher, training
 from m2s_lib.training.distributed import Ranks
 from m2s_lib.training.launchers import launcher
-from m2s_lib.training.local_launcher import LocalLauncher
-from m2s_lib.training.ray_launcher import RayLauncher
-from m2s_lib.training.scene_training import scene_encoder_for, train_scene_encoder
-from m2s_lib.training.shot_training import train_shot_encoder
 from m2s_lib.training.training import ContrastiveConfig
 from tests.helpers.display_stores import make_store
 from tests.helpers.fake_films import LearnableStore

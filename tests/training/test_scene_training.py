@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from m2s_lib.training.scene_training import LOG_COLUMNS, scene_encoder_for
 
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig, ScenePairs
 from m2s_lib.method.weights import load_encoder
 from m2s_lib.training import training
-from m2s_lib.training.scene_training import LOG_COLUMNS, scene_encoder_for
 from m2s_lib.training.training import ContrastiveConfig, train_contrastive
 from tests.helpers.fake_films import LearnableStore
 from tests.training.test_shot_training import Stop, same, stop_at

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from m2s_lib.training.shot_training import shot_encoder_for
 
 from m2s_lib.errors import M2SError
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig, ShotPairs
 from m2s_lib.method.shot_features import encode_films, encode_shots
 from m2s_lib.method.weights import load_encoder, save_encoder
 from m2s_lib.training import training
-from m2s_lib.training.shot_training import shot_encoder_for
 from m2s_lib.training.training import ContrastiveConfig, train_contrastive
 from tests.helpers.display_stores import make_store
 from tests.helpers.fake_films import LearnableStore
