@@ -202,7 +202,7 @@ def _ray_rank(config: dict) -> None:
 @contextlib.contextmanager
 def _folder(loop: Loop) -> Iterator[Path]:
     """A folder for the processes' reports; what the first of them prints is printed here as it comes."""
-    folder = Path(loop.run.checkpoint).absolute().with_suffix(".processes")
+    folder = loop.run.checkpoint.absolute().with_suffix(".processes")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:

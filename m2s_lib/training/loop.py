@@ -11,7 +11,6 @@ import hashlib
 import io
 import linecache
 import pickle
-from pathlib import Path
 from types import FrameType, FunctionType
 
 import cloudpickle
@@ -63,7 +62,7 @@ class Loop:
         """
         run = self.run
         encoder = copy.deepcopy(run.encoder).cpu()
-        arguments = (encoder, run.pairs, run.config, Path(run.checkpoint).absolute())
+        arguments = (encoder, run.pairs, run.config, run.checkpoint.absolute())
         parts = {id(getattr(run, name)): name for name in _PARTS} | {id(run): ""}
         buffer = io.BytesIO()
         try:

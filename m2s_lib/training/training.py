@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -180,7 +181,8 @@ class Training:
         launcher: object | None = None,
         title: str = "contrastive training",
     ):
-        self.pairs, self.config, self.checkpoint, self.resume = pairs, config, checkpoint, resume
+        self.pairs, self.config, self.resume = pairs, config, resume
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.device, self.launcher, self.title = torch.device(device), launcher, title
         self.ranks, self.step, self.rows = Ranks.here(), 0, []
         self.encoder = encoder.to(self.device).train()
