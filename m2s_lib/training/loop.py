@@ -66,7 +66,7 @@ class Loop:
         parts = {id(getattr(run, name)): name for name in _PARTS} | {id(run): ""}
         buffer = io.BytesIO()
         try:
-            training = cloudpickle.dumps((arguments, {"title": run.title}))
+            training = cloudpickle.dumps((type(run), arguments, {"title": run.title}))
             _Packer(buffer, parts).dump(self.names)
         except (pickle.PicklingError, TypeError) as error:
             raise M2SError(
@@ -78,11 +78,9 @@ class Loop:
 
 def run_packed(packed: bytes, device: object) -> None:
     """Execute a packed loop in this process, which trains on `device` with the others."""
-    from m2s_lib.training.training import Training
-
     text, training, names = pickle.loads(packed)
-    arguments, options = pickle.loads(training)
-    run = Training(*arguments, **options, device=device)
+    make, arguments, options = pickle.loads(training)
+    run = make(*arguments, **options, device=device)
     unpacker = pickle.Unpickler(io.BytesIO(names))
     unpacker.persistent_load = lambda name: getattr(run, name) if name else run
     linecache.cache[_FILE] = (len(text), None, text.splitlines(keepends=True), _FILE)

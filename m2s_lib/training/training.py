@@ -8,13 +8,10 @@ The loop itself, the method, stands in the notebooks 01 and 04 (and in trained_b
 """
 
 import copy
-import dataclasses
 import logging
-import math
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -25,79 +22,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m2s_lib.errors import M2SError
-from m2s_lib.method.augmentation import augment
 from m2s_lib.method.moco import KeyQueue
 from m2s_lib.progress import Progress
 from m2s_lib.training.checkpoint import discard, identity, restore, save
+from m2s_lib.training.config import ContrastiveConfig, learning_rate
 from m2s_lib.training.distributed import Ranks
 from m2s_lib.training.loop import Loop
+from m2s_lib.training.reading import read_batches
 from m2s_lib.training.step_log import COLUMNS, StepLog
 
 log = logging.getLogger(__name__)
-PRECISIONS = ("auto", "fp32", "bf16")
-
-
-@dataclasses.dataclass(frozen=True)
-class ContrastiveConfig:
-    """How to train; the defaults are the paper's (supp. 1.1c)."""
-
-    epochs: int = 100  # passes over the queries; 0 trains nothing
-    steps: int = 0  # a fixed number of steps instead, 0: as the epochs give
-    batch: int = 128  # pairs a step
-    lr: float = 1.5e-4  # peak learning rate of AdamW
-    weight_decay: float = 0.01  # on all parameters, as MoCo v3 does
-    warmup_epochs: float = 40  # linear warm-up, then half a cosine down to 0, per step
-    momentum: float = 0.999  # of the key encoder
-    temperature: float = 0.07  # tau
-    queue: int = 65_536  # K, keys; keep it below the number of pairs; 0 keeps none
-    queue_filled_only: bool = (
-        False  # True: negatives are real keys only, for runs of few steps (see KeyQueue)
-    )
-    flip: bool = False  # random mirror images; the paper describes no augmentation
-    crop: float = 1.0  # smallest area of a random crop, 1 is off
-    jitter: float = 0.0  # brightness, contrast, saturation, 0 is off
-    seed: int = 0  # order of the pairs and every random draw; the model has its own
-    compile: bool = False  # torch.compile on CUDA; worth its minute of start from some thousand steps on
-    precision: str = "auto"  # 'bf16' under autocast, 'fp32', or 'auto': bf16 on CUDA, fp32 on the CPU
-    checkpoint_every_s: float = 600.0  # seconds between checkpoints; 0 writes one after every step
-
-    def __post_init__(self):
-        if self.epochs and not 0 <= self.warmup_epochs < self.epochs:
-            raise M2SError(
-                f"warmup_epochs {self.warmup_epochs} must be below epochs {self.epochs}, or the rate "
-                f"{self.lr} is never reached (the paper: 40 of 100)"
-            )
-        if self.precision not in PRECISIONS:
-            raise M2SError(f"precision {self.precision!r} is unknown: use one of {list(PRECISIONS)}")
-        for name, low, high in (
-            ("steps", 0, 1 << 40),
-            ("batch", 1, 1 << 20),
-            ("queue", 0, 1 << 30),
-            ("momentum", 0, 1),
-            ("temperature", 1e-6, 1e6),
-            ("crop", 1e-3, 1),
-            ("jitter", 0, 1),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise M2SError(f"{name} {getattr(self, name)} must lie in {low}..{high}")
-
-    def length(self, per_epoch: int) -> int:
-        """Steps in all, when an epoch has `per_epoch`."""
-        return (self.steps or self.epochs * per_epoch) if self.epochs else 0
-
-
-def learning_rate(step: int, per_epoch: int, config: ContrastiveConfig) -> float:
-    """Linear warm-up to `lr` over warmup_epochs, then half a cosine to 0 at the end of the last epoch.
-
-    With a fixed number of steps the warm-up has the same share of them.
-    """
-    total = config.length(per_epoch)
-    warm = config.warmup_epochs * per_epoch
-    if config.steps:
-        warm = total * config.warmup_epochs / config.epochs
-    if step < warm:
-        return config.lr * (step + 1) / warm if warm >= 1 else config.lr
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / (total - warm)))
 
 
 class PairSource(Protocol):
@@ -254,7 +188,7 @@ class Training:
         self.ranks.agree({"step": self.step, "pairs": len(self.pairs), **self.identity})
 
     def _steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        steps, per_epoch = self._steps_log, self.per_epoch
+        steps, per_epoch, part = self._steps_log, self.per_epoch, self.ranks.part(self.batch)
         bar = Progress(self.title, self.total - self.step, "steps", quiet=self.ranks.rank > 0)
         steps.begin(self.batch)
         if self.step == 0 and self.config.queue_filled_only:
@@ -262,7 +196,8 @@ class Training:
         while self.step < self.total:
             epoch, first = divmod(self.step, per_epoch)
             positions = range(first, min(per_epoch, self.total - epoch * per_epoch))
-            for position, batch in read_batches(self, epoch, positions):
+            coming = (self.pairs, self.config, self.batch, epoch, positions, self.device, part)
+            for position, batch in read_batches(*coming):
                 lr = learning_rate(self.step, per_epoch, self.config)
                 for group in self.optimizer.param_groups:
                     group["lr"] = lr
@@ -309,36 +244,3 @@ class Training:
         with torch.no_grad():
             k = F.normalize(self.g(keys.to(self.device)), dim=-1)
         self.queue.enqueue(k, None if several else about.to(self.device))
-
-
-def read_batches(run: Training, epoch: int, positions: range) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
-    """This rank's rows of an epoch's batches at `positions`, on the device; the next two are read ahead."""
-    config, device, batch, part = run.config, run.device, run.batch, run.ranks.part(run.batch)
-    order = np.random.default_rng((config.seed, epoch)).permutation(len(run.pairs))
-
-    def read(position: int) -> tuple[tuple[Tensor, ...], np.random.Generator]:
-        generator = np.random.default_rng((config.seed, epoch, position))
-        parts = run.pairs.batch(order[position * batch : (position + 1) * batch], generator, part)
-        return tuple(
-            t.pin_memory() if device.type == "cuda" and t.device.type == "cpu" else t for t in parts
-        ), generator
-
-    with ThreadPoolExecutor(1) as reader:
-        coming = [reader.submit(read, p) for p in positions[:2]]
-        for position in positions:
-            parts, generator = coming.pop(0).result()
-            if position + 2 < positions.stop:
-                coming.append(reader.submit(read, position + 2))
-            query, keys, about = (t.to(device, non_blocking=True) for t in parts)
-            yield position, (*_augmented(query, keys, config, generator, part.start, batch), about)
-
-
-def _augmented(query: Tensor, keys: Tensor, config, generator: np.random.Generator, first: int, batch: int):
-    """Query and every key with draws of their own; they are rows `first` and later of the batch."""
-    if not (config.flip or config.crop < 1 or config.jitter):
-        return query, keys
-    options = {"flip": config.flip, "crop": config.crop, "jitter": config.jitter}
-    several = keys.shape[1] if keys.ndim > query.ndim else 1  # P
-    flat = keys.reshape(-1, *query.shape[1:])  # [b P, ...]
-    flat = augment(flat, generator, **options, first=first * several, whole=batch * several)
-    return augment(query, generator, **options, first=first, whole=batch), flat.view_as(keys)

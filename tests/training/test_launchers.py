@@ -17,10 +17,11 @@ from m2s_lib.evaluation.encoders import trained_baselines
 from m2s_lib.io import read_json
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig, ScenePairs
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig, ShotPairs
-from m2s_lib.training import launchers, training
+from m2s_lib.training import launchers, reading
+from m2s_lib.training.config import ContrastiveConfig
 from m2s_lib.training.distributed import Ranks
 from m2s_lib.training.launchers import LocalLauncher, RayLauncher, launcher
-from m2s_lib.training.training import ContrastiveConfig, Training
+from m2s_lib.training.training import Training
 from tests.helpers.fake_films import LearnableStore
 from tests.helpers.training_loops import Stop, execute, loop_of, stops_at
 
@@ -224,7 +225,7 @@ def test_parts_of_a_batch_are_read_and_augmented_as_in_the_batch(name):
     def batch(rank, size):
         generator, part = np.random.default_rng(5), Ranks(rank, size).part(8)
         query, keys, about = pairs.batch(np.arange(8)[::-1], generator, part)
-        return *training._augmented(query, keys, AUGMENTED, generator, part.start, 8), about
+        return *reading._augmented(query, keys, AUGMENTED, generator, part.start, 8), about
 
     for whole, *parts in zip(batch(0, 1), batch(0, 2), batch(1, 2), strict=True):
         assert torch.equal(torch.cat(parts), whole)

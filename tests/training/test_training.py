@@ -13,7 +13,8 @@ from m2s_lib.evaluation.encoders import trained_baselines
 from m2s_lib.method.moco import KeyQueue
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig, ScenePairs
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig, ShotPairs
-from m2s_lib.training.training import ContrastiveConfig, Training, learning_rate
+from m2s_lib.training.config import ContrastiveConfig, learning_rate
+from m2s_lib.training.training import Training
 from tests.helpers.fake_films import LearnableStore
 from tests.helpers.training_loops import execute, loop_of, train
 

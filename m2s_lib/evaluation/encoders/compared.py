@@ -19,7 +19,7 @@ from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.scene_vectors import Sources
 from m2s_lib.method.device import pick_device
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
-from m2s_lib.training.training import ContrastiveConfig
+from m2s_lib.training.config import ContrastiveConfig
 
 SHOT_MEAN = "E_shot mean"
 _WRITTEN = {"cowatch": "co-watch"}

@@ -20,7 +20,8 @@ from m2s_lib.method.moco import info_nce, momentum_update, nt_xent
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 from m2s_lib.method.shot_encoder import ShotPairs
 from m2s_lib.method.weights import save_encoder
-from m2s_lib.training.training import ContrastiveConfig, Training
+from m2s_lib.training.config import ContrastiveConfig
+from m2s_lib.training.training import Training
 
 _SAME_SHOT = (0,)
 _NEIGHBOURS = tuple(o for o in range(-8, 9) if o)  # ShotCoL's neighbourhood: 8 shots before and after
