@@ -42,7 +42,7 @@ class LocalEngine:
         *,
         device: object = None,
         attach: Callable[[object], object] | None = None,
-        actors: bool = False,
+        whole_machine: bool = False,
     ) -> Iterator[tuple[int, object]]:
         """Each item by work that `make(device)` builds once for each worker: (index, result), as they end.
 
@@ -50,7 +50,7 @@ class LocalEngine:
             folder: where the work writes; None for work that only returns.
             device: of this machine; a cluster's workers use a GPU where it has any.
             attach: an item whose inputs a worker does not see (`Unseen`) -> the item with them in it.
-            actors: workers that stay and keep what `make` built (encoders); else tasks.
+            whole_machine: an item uses all cores of a machine (or its GPU), as on this one; else one core.
         """
         work = make(device)
         for index, item in enumerate(items):

@@ -101,7 +101,6 @@ def _sources():
 # notebook, which several of them execute; no file is read so.
 BETWEEN_PROCESSES = {
     "m2s_lib/engine_ray.py": ["imports pickle"],
-    "m2s_lib/engine_worker.py": ["imports pickle"],
     "m2s_lib/training/loop.py": ["imports pickle", "imports cloudpickle", "calls exec", "calls compile"],
 }
 

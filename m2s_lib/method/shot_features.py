@@ -76,7 +76,7 @@ def encode_films(
     todo = [film for film in stores if not _is_whole(folder / f"{film}.npy")]
     items = _Films(todo, stores)
     work = (engine or LocalEngine()).prepared(
-        _FilmEncoder(encoder), items, folder, device=device, attach=items.with_content, actors=True
+        _FilmEncoder(encoder), items, folder, device=device, attach=items.with_content, whole_machine=True
     )
     for _ in progress(work, "shot features", total=len(todo), unit="films"):
         pass
