@@ -153,10 +153,15 @@ class Training:
 
         Raises:
             M2SError: no pairs, a loss that is not finite, an unfinished checkpoint of another configuration,
-                or a batch that the number of processes does not divide.
+                a batch that the number of processes does not divide, or a second call.
         """
         if self.pairs is None or not self.config.epochs:
             return iter(())
+        if self.step:
+            raise M2SError(
+                f"this training of {self.title} has had {self.step} steps: run the cell that makes it again, "
+                "then the loop (what has a checkpoint goes on from it, a changed loop begins anew)"
+            )
         loop = Loop.of(sys._getframe(1), self)
         if self.launcher is None:
             self._begin(loop)

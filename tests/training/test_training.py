@@ -218,6 +218,15 @@ def test_nothing_is_trained_without_pairs_or_epochs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_training_is_run_once():
+    run = Training(scene_encoder(), scene_pairs(), SMALL, title="E_scene")
+    execute(loop_of("scene"), run, "scene")
+    with pytest.raises(
+        M2SError, match="training of E_scene has had 12 steps: run the cell that makes it again"
+    ):
+        execute(loop_of("scene"), run, "scene")
+
+
 def test_batches_are_for_a_loop():
     with pytest.raises(M2SError, match="is for a `for` statement in a notebook's cell or in a file"):
         next(Training(scene_encoder(), scene_pairs(), SMALL).batches())
