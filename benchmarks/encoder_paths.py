@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from benchmarks.setting import NONE, Benchmark, Setting, agree
 from benchmarks.timing import Work
 from m2s_lib.films.store.shot_store import open_stores, write_shots
-from m2s_lib.method.moco import momentum_update
+from m2s_lib.method.moco import info_nce, momentum_update
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig, ScenePairs
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
-from m2s_lib.training.checkpoint import Run
-from m2s_lib.training.training import ContrastiveConfig, _batches, moco_step
+from m2s_lib.training.config import ContrastiveConfig
+from m2s_lib.training.reading import read_batches
+from m2s_lib.training.training import Training
 
 N_SHOTS = 9
 
@@ -44,26 +45,30 @@ def _scene_training(setting: Setting) -> tuple[SceneEncoderConfig, ContrastiveCo
         side = setting.size(128, 32)
         encoder = SceneEncoderConfig(width=192, depth=setting.size(6, 2), heads=3, image_size=side)
         batch, queue = setting.size(16, 2), setting.size(4096, 64)
-    config = ContrastiveConfig(batch=batch, queue=queue, compile=True, bf16_on_cpu=setting.gpu)
+    config = ContrastiveConfig(batch=batch, queue=queue, compile=True, precision="auto")
     return encoder, config
 
 
-def _one_step(run: Run, q: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-    """What the training loop does with a batch: both forwards, backward, AdamW, momentum, queue."""
-    out = moco_step(run, q, keys, mask)
+def _one_step(run: Training, query: Tensor, key: Tensor, film_pair: Tensor) -> Tensor:
+    """What the loop of 04 does with a batch: momentum, both forwards, loss, backward, AdamW, queue."""
+    momentum_update(run.f, run.g, run.config.momentum)
+    q = F.normalize(run.f(query), dim=-1)  # [b, d]
+    with torch.no_grad():
+        k_0 = F.normalize(run.g(key), dim=-1)  # [b, d]
+    loss, *_ = info_nce(q, k_0, run.queue.negatives(), run.config.temperature)
     run.optimizer.zero_grad()
-    out.loss.backward()
+    loss.backward()
     run.optimizer.step()
-    run.queue.enqueue(out.k.detach())
-    return out.loss.detach()
+    run.queue.enqueue(k_0, film_pair)
+    return loss.detach()
 
 
 def _scenes(config: SceneEncoderConfig, batch: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries and keys of random pixels, and their mask, on the device."""
+    """Queries and keys of random pixels, and their film pairs, on the device."""
     shape = (batch, N_SHOTS, 1, config.image_size, config.image_size, 3)
     generator = torch.Generator().manual_seed(0)
     q, k = (torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device) for _ in range(2))
-    return q, k[:, None], torch.ones(batch, 1, dtype=torch.bool, device=device)
+    return q, k, torch.arange(batch, device=device)
 
 
 def moco(setting: Setting) -> Work:
@@ -78,29 +83,29 @@ def moco(setting: Setting) -> Work:
     device, (config, training) = setting.device, _scene_training(setting)
     model = SceneEncoder(config)
     theirs = _TimmScenes(model).to(device).train()
-    run = Run(model, training, device)
+    run = Training(model, None, training, device=device)
     their_keys = copy.deepcopy(theirs).requires_grad_(False)
     size = (training.queue, config.out_dim)
     loss = NTXentLoss(temperature=training.temperature, memory_bank_size=size).to(device)
     loss.memory_bank.bank = run.queue.keys.clone()
     adam = torch.optim.AdamW(theirs.parameters(), lr=training.lr, weight_decay=training.weight_decay)
-    q, keys, mask = _scenes(config, training.batch, device)
+    q, key, film_pair = _scenes(config, training.batch, device)
 
     def lightly() -> Tensor:
         update_momentum(theirs, their_keys, m=training.momentum)
         with setting.bf16():
             query = theirs(q)
             with torch.no_grad():
-                key = their_keys(keys[:, 0])
-        value = loss(query.float(), key.float())
+                k = their_keys(key)
+        value = loss(query.float(), k.float())
         adam.zero_grad()
         value.backward()
         adam.step()
         return value.detach()
 
-    agree("MoCo step", _one_step(run, q, keys, mask), lightly(), 0.1 if setting.gpu else 1e-3)
+    agree("MoCo step", _one_step(run, q, key, film_pair), lightly(), 0.1 if setting.gpu else 1e-3)
     floor = _bare_products(config, training.batch, setting)
-    return Work(lightly, lambda: _one_step(run, q, keys, mask), floor)
+    return Work(lightly, lambda: _one_step(run, q, key, film_pair), floor)
 
 
 def _bare_products(config: SceneEncoderConfig, batch: int, setting: Setting):
@@ -133,7 +138,7 @@ def from_disk(setting: Setting) -> Work:
     device, (encoder, config) = setting.device, _scene_training(setting)
     steps, films, shots = setting.size(24, 2), setting.size(16, 2), setting.size(1000, 20)
     pairs = _pairs_on_disk(setting, films, shots, steps * config.batch, encoder.image_size)
-    run = Run(SceneEncoder(encoder), config, device)
+    run = Training(SceneEncoder(encoder), None, config, device=device)
     at_hand, shares = _scenes(encoder, config.batch, device), []
 
     def same_batch() -> None:
@@ -141,12 +146,12 @@ def from_disk(setting: Setting) -> Work:
             _one_step(run, *at_hand)
 
     def reading() -> None:
-        waited, batches = 0.0, _batches(pairs, run, 0, 0, config.batch)
+        waited, batches = 0.0, _batches(pairs, config, device)
         batch = next(batches)
         _wait_for(device)
         start = time.perf_counter()
         while batch is not None:
-            _one_step(run, *batch[1:])
+            _one_step(run, *batch[1])
             _wait_for(device)
             asked = time.perf_counter()
             batch = next(batches, None)
@@ -154,7 +159,7 @@ def from_disk(setting: Setting) -> Work:
             waited += time.perf_counter() - asked
         shares.append(waited / (time.perf_counter() - start))
 
-    _check_batches(pairs, run, config.batch)
+    _check_batches(pairs, config, device)
     _one_step(run, *at_hand)  # compiles
     return Work(same_batch, reading, per=steps, wait=lambda: float(np.median(shares)))
 
@@ -181,12 +186,17 @@ def _pairs_on_disk(setting: Setting, films: int, shots: int, count: int, side: i
     return ScenePairs(pairs, open_stores(folder), resident_bytes=0)
 
 
-def _check_batches(pairs: ScenePairs, run: Run, batch: int) -> None:
+def _batches(pairs: ScenePairs, config: ContrastiveConfig, device: torch.device):
+    """The first epoch, as a training reads it."""
+    return read_batches(pairs, config, config.batch, 0, range(len(pairs) // config.batch), device)
+
+
+def _check_batches(pairs: ScenePairs, config: ContrastiveConfig, device: torch.device) -> None:
     """The reader brings every pair once: the order is a permutation and pixels are those of the store."""
-    order = np.random.default_rng((run.config.seed, 0)).permutation(len(pairs))[:batch]
-    expected = pairs.batch(order, np.random.default_rng((run.config.seed, 0, 0)))
-    found = _batches(pairs, run, 0, 0, batch)
-    for ours, theirs in zip(next(found)[1:], expected, strict=True):
+    order = np.random.default_rng((config.seed, 0)).permutation(len(pairs))[: config.batch]
+    expected = pairs.batch(order, np.random.default_rng((config.seed, 0, 0)))
+    found = _batches(pairs, config, device)
+    for ours, theirs in zip(next(found)[1], expected, strict=True):
         agree("training from disk", ours, theirs)
     found.close()
 

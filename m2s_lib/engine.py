@@ -1,6 +1,6 @@
 """Where the work is done: on this machine ("local"), or on a Ray cluster ("ray"; engine_ray.py).
 
-Both engines run the same functions (work.py). Two kinds of work exist:
+Both engines run the same functions (parallel.py). Two kinds of work exist:
 
 - `apart`: each item in a process of its own that may crash or be stopped (decoding a film);
 - `prepared`: `make(device)` builds the work once for each worker, with what all items share (an encoder).
@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from m2s_lib.errors import M2SError
-from m2s_lib.processes import results
-from m2s_lib.work import Work
+from m2s_lib.parallel import Work, results
 
 
 class LocalEngine:
@@ -25,7 +24,7 @@ class LocalEngine:
     def apart(
         self, work: Work, items: Sequence, folder: Path, *, workers: int = 0, timeout_s: float = 7200.0
     ) -> Iterator[tuple[int, object]]:
-        """Each item in a process of its own: (index, result or `processes.Lost`), in the order they end.
+        """Each item in a process of its own: (index, result or `parallel.Lost`), in the order they end.
 
         Args:
             work: can be pickled.
@@ -43,7 +42,7 @@ class LocalEngine:
         *,
         device: object = None,
         attach: Callable[[object], object] | None = None,
-        actors: bool = False,
+        whole_machine: bool = False,
     ) -> Iterator[tuple[int, object]]:
         """Each item by work that `make(device)` builds once for each worker: (index, result), as they end.
 
@@ -51,7 +50,7 @@ class LocalEngine:
             folder: where the work writes; None for work that only returns.
             device: of this machine; a cluster's workers use a GPU where it has any.
             attach: an item whose inputs a worker does not see (`Unseen`) -> the item with them in it.
-            actors: workers that stay and keep what `make` built (encoders); else tasks.
+            whole_machine: an item uses all cores of a machine (or its GPU), as on this one; else one core.
         """
         work = make(device)
         for index, item in enumerate(items):

@@ -1,4 +1,4 @@
-"""The engine on Ray: films through Ray Data, shards as Ray tasks, encoders in Ray Data's actors.
+"""The engine on Ray: films through Ray Data, shards of pairs and films to encode as Ray tasks.
 
 A worker that sees the output folder (it looks for a token file in it) writes its files there itself; another
 one returns their bytes, and this process writes them. A lost worker costs the item it had: Ray gives it to
@@ -11,16 +11,15 @@ import os
 import pickle
 import signal
 import socket
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from m2s_lib.engine_worker import Prepared, packed, run_apart, run_call, run_task
 from m2s_lib.errors import M2SError
 from m2s_lib.io import atomic_path
-from m2s_lib.processes import cores
-from m2s_lib.work import Unseen, Work
+from m2s_lib.parallel import Unseen, Work, cores, process_pool, result
 
 _RETRIES = 5  # a worker that is lost with one and the same item so often is lost because of it
 _ATTACHED = 16  # items that travel with their inputs at once
@@ -71,15 +70,15 @@ class RayEngine:
         *,
         device: object = None,
         attach: Callable[[object], object] | None = None,
-        actors: bool = False,
+        whole_machine: bool = False,
     ) -> Iterator[tuple[int, object]]:
-        """As `LocalEngine.prepared`: by Ray tasks, or with `actors` by Ray Data's `map_batches`."""
+        """As `LocalEngine.prepared`, by Ray tasks."""
         if not items:
             return
-        run, unseen = self._actors if actors else self._tasks, []
+        unseen, cpus = [], self.node_cpus if whole_machine and not self.gpus else 1
         with _token(folder) as token:
             how = (self._ray.put(make), "cuda" if self.gpus else "cpu", folder, token)
-            for index, outcome in run(how, list(enumerate(items))):
+            for index, outcome in self._tasks(how, list(enumerate(items)), cpus):
                 try:
                     value = _received(outcome, folder)
                 except Unseen:
@@ -90,7 +89,7 @@ class RayEngine:
                 yield index, value
             for start in range(0, len(unseen), _ATTACHED):
                 part = [(index, attach(items[index])) for index in unseen[start : start + _ATTACHED]]
-                for index, outcome in run(how, part):
+                for index, outcome in self._tasks(how, part, cpus):
                     yield index, _received(outcome, folder)
 
     def call(self, function: Callable, *arguments, cpus: int = 1, gpus: int = 0) -> object:
@@ -134,30 +133,15 @@ class RayEngine:
         with self._told():
             yield from rows.iter_rows()
 
-    def _actors(self, how: tuple, items: Sequence[tuple[int, object]]) -> Iterator[tuple[int, bytes]]:
-        from ray.data import ActorPoolStrategy
-
-        at_most = min(self.gpus or self.nodes, len(items))
-        rows = self._rows([item for _, item in items]).map_batches(
-            Prepared,
-            batch_size=1,
-            batch_format="numpy",
-            fn_constructor_args=([how[0]], *how[1:]),  # in a list, the reference stays one
-            compute=ActorPoolStrategy(min_size=1, max_size=at_most),
-            num_cpus=1 if self.gpus else self.node_cpus,  # all cores of a machine, as on this one
-            num_gpus=1 if self.gpus else 0,
-        )
-        for row in self._iterate(rows):
-            yield items[int(row["index"])][0], row["outcome"]
-
-    def _tasks(self, how: tuple, items: Sequence[tuple[int, object]]) -> Iterator[tuple[int, bytes]]:
-        task = self._ray.remote(run_task).options(
-            num_cpus=1, num_gpus=1 if self.gpus else 0, max_retries=_RETRIES
-        )
+    def _tasks(
+        self, how: tuple, items: Sequence[tuple[int, object]], cpus: int
+    ) -> Iterator[tuple[int, bytes]]:
+        options = dict(num_cpus=cpus, num_gpus=1 if self.gpus else 0, max_retries=_RETRIES)
+        task = self._ray.remote(run_task).options(**options)
         waiting, running, key = list(reversed(items)), {}, uuid.uuid4().hex
         try:
             while waiting or running:
-                while waiting and len(running) < 2 * (self.gpus or self.cpus):
+                while waiting and len(running) < 2 * (self.gpus or self.cpus // cpus):
                     index, item = waiting.pop()
                     running[task.remote(key, [how[0]], *how[1:], packed(item))] = index
                 (done, *_), _ = self._ray.wait(list(running), num_returns=1)
@@ -286,3 +270,61 @@ def _received(outcome: bytes, folder: Path | None) -> object:
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(content)
     return value
+
+
+# -- what a worker does --
+
+_here: dict = {}  # what this worker keeps from item to item
+
+
+def packed(value: object) -> bytes:
+    """A value for another process, closures included."""
+    from ray import cloudpickle
+
+    return cloudpickle.dumps(value)
+
+
+def _outcome(work: Callable, *arguments) -> bytes:
+    """`work`'s (value, files), or the error it raised."""
+    try:
+        return packed((*work(*arguments), None))
+    except Exception as error:  # the caller's to judge, as if it had happened there
+        return packed((None, {}, error))
+
+
+def _deliver(work: Work, item: object, folder: Path | None, token: str) -> tuple[object, dict[str, bytes]]:
+    """The item's result, and its files where this machine does not see the output folder."""
+    if folder is None or (folder / token).exists():
+        return work(item, folder), {}
+    with tempfile.TemporaryDirectory(prefix="m2s-") as place:
+        value = work(item, Path(place))
+        found = (p for p in sorted(Path(place).rglob("*")) if p.is_file())
+        return value, {p.relative_to(place).as_posix(): p.read_bytes() for p in found}
+
+
+def run_apart(row: dict, work: Work, folder: Path, token: str, timeout_s: float) -> dict:
+    """One item of `RayEngine.apart`, in a process that this worker keeps for the next ones."""
+    pool = _here.setdefault("pool", None) or _here.update(pool=process_pool(1)) or _here["pool"]
+
+    def run() -> tuple[object, dict]:
+        arguments = (work, pickle.loads(row["item"]), folder, token)
+        ended = result(pool.schedule(_deliver, args=arguments, timeout=timeout_s))
+        return ended if isinstance(ended, tuple) else (ended, {})
+
+    return {"index": row["index"], "outcome": _outcome(run)}
+
+
+def run_task(key: str, shared: list, device: str, folder: Path | None, token: str, item: bytes) -> bytes:
+    """One item as a task; the work is kept in this worker for the next one."""
+    import ray
+
+    def run() -> tuple[object, dict]:
+        if _here.get("key") != key:
+            _here.update(key=key, work=ray.get(shared[0])(device))
+        return _deliver(_here["work"], pickle.loads(item), folder, token)
+
+    return _outcome(run)
+
+
+def run_call(function: Callable, *arguments) -> bytes:
+    return _outcome(lambda: (function(*arguments), {}))

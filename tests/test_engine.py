@@ -8,7 +8,7 @@ import pytest
 
 from m2s_lib.engine import LocalEngine, open_engine
 from m2s_lib.errors import M2SError
-from m2s_lib.work import Unseen
+from m2s_lib.parallel import Unseen
 from tests.helpers.engine_work import makes_reader, writes
 from tests.helpers.worlds import digests
 
@@ -67,7 +67,7 @@ print([name for name in sys.modules if name == "ray" or name.startswith("ray.")]
 
 @pytest.mark.fault
 def test_a_process_ends_when_its_parent_is_killed(tmp_path):
-    child = "import os, time; from m2s_lib.processes import end_with_parent; end_with_parent({}, 0.05)"
+    child = "import os, time; from m2s_lib.parallel import end_with_parent; end_with_parent({}, 0.05)"
     code = f"""
 import os, signal, subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "{child}; print(1, flush=True); time.sleep(600)".format(

@@ -97,10 +97,11 @@ def _sources():
         yield path.name, "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
 
 
-# What a Ray cluster's own processes send each other; Ray pickles all of it anyway, and no file is read so.
+# What processes of one run send each other (Ray pickles all of it anyway), and the training loop of a
+# notebook, which several of them execute; no file is read so.
 BETWEEN_PROCESSES = {
     "m2s_lib/engine_ray.py": ["imports pickle"],
-    "m2s_lib/engine_worker.py": ["imports pickle"],
+    "m2s_lib/training/loop.py": ["imports pickle", "imports cloudpickle", "calls exec", "calls compile"],
 }
 
 

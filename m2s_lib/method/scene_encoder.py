@@ -44,13 +44,15 @@ class SceneEncoder(FrameEncoder):
 class ScenePairs:
     """Mined scene pairs as a pair source for training: query and key scene of one pair (section 3.2).
 
-    Which of the two films gives the query is drawn anew for each batch.
+    Which of the two films gives the query is drawn anew for each batch, and with `shift` also how far it
+    moves each of the two windows, within its film.
 
     Args:
         table: columns film_a, film_b, shot_a, shot_b, n_shots (first shots of the two windows); one n_shots
             for all.
         stores: film_id to a store with `n_shots`, `keyframes()` and, for films that do not fit, `scene(start,
             n)`.
+        shift: the most shots by which a window moves; 0 leaves it where it was mined.
         resident_bytes: keyframes up to this size in all are held in memory, larger sets are read as needed.
         device: where resident keyframes live.
     """
@@ -60,6 +62,7 @@ class ScenePairs:
         table: pd.DataFrame,
         stores: Mapping[str, object],
         *,
+        shift: int = 0,
         resident_bytes: int = 4 << 30,
         device: torch.device | str = "cpu",
     ):
@@ -68,7 +71,7 @@ class ScenePairs:
             raise M2SError(
                 f"scene pairs need one length and at least one row; n_shots has {lengths or 'no rows'}"
             )
-        self.n_shots = int(lengths[0])
+        self.n_shots, self.shift = int(lengths[0]), shift
         used = pd.unique(pd.concat([table["film_a"], table["film_b"]]))
         if unknown := [film for film in used if film not in stores]:
             raise M2SError(
@@ -79,6 +82,8 @@ class ScenePairs:
         number = {film: i for i, film in enumerate(self.frames.films)}
         self._films = table[["film_a", "film_b"]].map(number.__getitem__).to_numpy(np.int64)  # [pairs, 2]
         self._shots = table[["shot_a", "shot_b"]].to_numpy(np.int64)  # [pairs, 2]
+        pair = np.sort(self._films, axis=1) @ [len(number), 1]
+        self._film_pair = np.unique(pair, return_inverse=True)[1].reshape(-1)  # [pairs], numbers from 0
         last = self._shots + self.n_shots
         bad = np.argwhere((self._shots < 0) | (last > self.frames.n_shots[self._films]))
         if len(bad):
@@ -93,7 +98,9 @@ class ScenePairs:
     def digest(self) -> str:
         """Hash of the pairs, their length and the pixels: what a continued training has to be about."""
         parts = (
-            self._films.tobytes() + self._shots.tobytes() + f"{self.n_shots}{self.frames.digest()}".encode()
+            self._films.tobytes()
+            + self._shots.tobytes()
+            + f"{self.n_shots} {self.shift} {self.frames.digest()}".encode()
         )
         return hashlib.blake2b(parts, digest_size=16).hexdigest()
 
@@ -103,13 +110,21 @@ class ScenePairs:
     def batch(
         self, indices: np.ndarray, generator: np.random.Generator, part: slice | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Query uint8 [b, n, k, h, w, c], keys uint8 [b, 1, n, k, h, w, c], mask bool [b, 1] (all true), of
-        the rows `part`."""
+        """Query and key uint8 [b, n, k, h, w, c], and their film pair int64 [b], of the rows `part`."""
         rows = part or slice(None)
-        side = generator.integers(0, 2, len(indices))[rows]  # [b], 0 when film_a gives the query
-        indices = indices[rows]
+        side = generator.integers(0, 2, len(indices))  # [b], 0 when film_a gives the query
+        moves = np.zeros((len(indices), 2), np.int64)
+        if self.shift:
+            moves = generator.integers(-self.shift, self.shift + 1, (len(indices), 2))
+        indices, side, moves = indices[rows], side[rows], moves[rows]
         query, key = (
-            self.frames.scenes(self._films[indices, s], self._shots[indices, s], self.n_shots)
-            for s in (side, 1 - side)
+            self._scenes(indices, s, move) for s, move in ((side, moves[:, 0]), (1 - side, moves[:, 1]))
         )
-        return query, key[:, None], torch.ones(len(indices), 1, dtype=torch.bool)
+        return query, key, torch.from_numpy(self._film_pair[indices])
+
+    def _scenes(self, indices: np.ndarray, side: np.ndarray, move: np.ndarray) -> Tensor:
+        """One side's windows of these pairs, moved within their films: uint8 [b, n, k, h, w, c]."""
+        film = self._films[indices, side]
+        last = self.frames.n_shots[film] - self.n_shots
+        shot = np.clip(self._shots[indices, side] + move, 0, last)
+        return self.frames.scenes(film, shot, self.n_shots)

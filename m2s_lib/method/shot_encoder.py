@@ -1,6 +1,7 @@
 """E_shot: shots to 512-d appearance vectors, and the neighbours that it learns from (section 3.1.1)."""
 
 import dataclasses
+import functools
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,8 @@ class ShotEncoder(FrameEncoder):
 class ShotFrames:
     """Keyframes of many films under one numbering, in memory when they fit, else read as needed.
 
+    They are read when first asked for; to another process go the stores, not the pictures.
+
     Args:
         stores: film_id to a shot store: `n_shots`, `frame_shape`, `keyframes()` uint8 [n_shots, k, h, w, c]
             and, when they do not fit, `scene(start, n)` uint8 [n, k, h, w, c]. A store is asked for by film
@@ -63,18 +66,25 @@ class ShotFrames:
         films: Sequence[str] | None = None,
     ):
         self.films = list(stores if films is None else films)
-        self._stores = stores
+        self._stores, self._resident_bytes, self._device = stores, resident_bytes, device
         self.n_shots = np.zeros(len(self.films), np.int64)  # [films]
         self.shape = self._measure()  # (k, h, w, c)
         self._start = np.cumsum(self.n_shots) - self.n_shots  # first row of each film
-        self.pixels = None
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name != "pixels"}
+
+    @functools.cached_property
+    def pixels(self) -> Tensor | None:
+        """uint8 [rows, k, h, w, c], the shots of all films; None when they do not fit."""
         rows = int(self.n_shots.sum())
-        if rows * int(np.prod(self.shape)) <= resident_bytes:
-            self.pixels = torch.empty(rows, *self.shape, dtype=torch.uint8)  # [rows, k, h, w, c]
-            for film, start, n in zip(self.films, self._start, self.n_shots, strict=True):
-                if n:
-                    self.pixels[start : start + n] = torch.from_numpy(np.array(stores[film].keyframes()))
-            self.pixels = self.pixels.to(device)
+        if rows * int(np.prod(self.shape)) > self._resident_bytes:
+            return None
+        pixels = torch.empty(rows, *self.shape, dtype=torch.uint8)
+        for film, start, n in zip(self.films, self._start, self.n_shots, strict=True):
+            if n:
+                pixels[start : start + n] = torch.from_numpy(np.array(self._stores[film].keyframes()))
+        return pixels.to(self._device)
 
     def _measure(self) -> tuple[int, ...]:
         """Fill in n_shots and return the frame shape that all films share."""
@@ -103,17 +113,12 @@ class ShotFrames:
 
     def digest(self) -> str:
         """Hash of the films, their order and their pixels."""
-        digest = hashlib.blake2b(
-            repr((self.films, self.n_shots.tolist(), self.shape)).encode(), digest_size=16
-        )
-        if self.pixels is not None:
-            digest.update(self.pixels.cpu().numpy())
-            return digest.hexdigest()
+        parts = [repr((self.films, self.n_shots.tolist(), self.shape))]
         for film in self.films:
             store = self._stores[film]
-            known = getattr(store, "metadata", {}).get("pixels_crc32")  # spares reading what does not fit
-            digest.update(repr(known or zlib.crc32(np.ascontiguousarray(store.keyframes()))).encode())
-        return digest.hexdigest()
+            known = getattr(store, "metadata", {}).get("pixels_crc32")  # spares reading them
+            parts.append(repr(known or zlib.crc32(np.ascontiguousarray(store.keyframes()))))
+        return hashlib.blake2b("".join(parts).encode(), digest_size=16).hexdigest()
 
     def scenes(self, film: np.ndarray, shot: np.ndarray, n: int) -> Tensor:
         """The n shots from `shot` on of each film number: [b], [b] to uint8 [b, n, k, h, w, c]."""

@@ -17,8 +17,8 @@ from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 from m2s_lib.io import read_json, read_npy, write_json, write_npy
 from m2s_lib.method.shot_encoder import ShotEncoder
+from m2s_lib.parallel import unseen
 from m2s_lib.progress import progress
-from m2s_lib.work import unseen
 
 
 @torch.inference_mode()
@@ -76,7 +76,7 @@ def encode_films(
     todo = [film for film in stores if not _is_whole(folder / f"{film}.npy")]
     items = _Films(todo, stores)
     work = (engine or LocalEngine()).prepared(
-        _FilmEncoder(encoder), items, folder, device=device, attach=items.with_content, actors=True
+        _FilmEncoder(encoder), items, folder, device=device, attach=items.with_content, whole_machine=True
     )
     for _ in progress(work, "shot features", total=len(todo), unit="films"):
         pass

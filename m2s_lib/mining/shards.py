@@ -10,7 +10,7 @@ import torch
 
 from m2s_lib.io import read_npy, write_parquet
 from m2s_lib.mining.miner import PairMiner
-from m2s_lib.work import Unseen, unseen
+from m2s_lib.parallel import Unseen, unseen
 
 Item = tuple[list, str, dict | None]  # film pairs, their digest, their features where they have to travel
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from m2s_lib import __version__
 from m2s_lib.errors import M2SError
-from m2s_lib.processes import end_with_parent
+from m2s_lib.parallel import end_with_parent
 
 BAD_REQUEST, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 

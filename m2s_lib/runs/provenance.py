@@ -14,7 +14,7 @@ import xxhash
 
 from m2s_lib.errors import M2SError
 from m2s_lib.io import json_ready, text_digest
-from m2s_lib.processes import cores
+from m2s_lib.parallel import cores
 
 _PACKAGES = {name: (name,) for name in ("torch", "timm", "numpy", "pandas", "papermill")}
 _PACKAGES |= {"decord": ("decord", "decord2"), "faiss": ("faiss-gpu", "faiss-cpu")}

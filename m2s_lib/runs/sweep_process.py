@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from m2s_lib.processes import cores
+from m2s_lib.parallel import cores, unseen
 from m2s_lib.runs.locks import FolderLock
 from m2s_lib.runs.pipeline import StageFailed
-from m2s_lib.work import unseen
 
 PARENT = "M2S_PARENT"  # set for a setting's process: it ends when the process of this id has ended
 LOG = "setting.log"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from m2s_lib.films.store.ingest import ingest_film
-from m2s_lib.work import unseen
+from m2s_lib.parallel import unseen
 
 
 @dataclasses.dataclass(frozen=True)

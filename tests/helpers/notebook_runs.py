@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import linecache
 import os
 import signal
 import subprocess
@@ -72,8 +73,11 @@ def _execute_here(node, folder: Path, cwd: Path, env: dict, stream=None) -> None
     names = {"__name__": "__main__", "display": lambda *_: None}
     with mock.patch.dict(os.environ, env), contextlib.chdir(cwd), contextlib.redirect_stdout(stream):
         for number, cell in enumerate(c for c in node.cells if c.cell_type == "code"):
+            file = f"<{node.cells[0].source.splitlines()[0]}, cell {number}>"
+            lines = cell.source.splitlines(keepends=True)
+            linecache.cache[file] = (len(cell.source), None, lines, file)  # as IPython does
             try:
-                exec(compile(cell.source, f"cell {number}", "exec"), names)
+                exec(compile(cell.source, file, "exec"), names)
             except Exception as error:
                 kernel.write_notebook(node, folder / "notebook.failed.ipynb")
                 raise kernel.NotebookFailed(f"cell {number}: {type(error).__name__}: {error}") from error

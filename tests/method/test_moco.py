@@ -115,6 +115,42 @@ def test_queue_can_show_its_filled_part_only():
     assert queue.negatives().shape == (5, 2)
 
 
+def test_a_queue_of_no_keys_stays_empty():
+    queue = KeyQueue(0, 2)
+    queue.enqueue(torch.ones(3, 2), torch.arange(3))
+    assert queue.negatives().shape == (0, 2)
+
+
+@pytest.mark.parametrize("own_pair", [True, False])
+@pytest.mark.parametrize("source", ["queue", "batch", "both"])
+@pytest.mark.parametrize("filled_only", [True, False])
+def test_negatives_and_which_count_by_a_loop(source, own_pair, filled_only):
+    queue = KeyQueue(7, 8, filled_only=filled_only)
+    queue.enqueue(unit(3, 8).float(), torch.tensor([4, 5, 6]))
+    k, pair = unit(4, 8, seed=1).float(), torch.tensor([5, 6, 6, 9])
+    keys, counts = queue.negatives_of(k, pair, source, own_pair)
+    queued = list(zip(queue.keys, queue.pairs, strict=True))[: 3 if filled_only else 7]
+    for i in range(4):
+        wanted = [k[j] for j in range(4) if j != i and (own_pair or pair[j] != pair[i])]
+        wanted = [] if source == "queue" else wanted
+        if source != "batch":
+            wanted += [key for key, of in queued if own_pair or of != pair[i]]
+        got = keys if counts is None else keys[counts[i]]
+        assert sorted(map(tuple, got.tolist())) == sorted(tuple(x.tolist()) for x in wanted)
+    assert (counts is None) == (source == "queue" and own_pair)
+
+
+def test_a_query_without_negatives_has_no_loss_and_a_gradient():
+    q, k = unit(2, 8).requires_grad_(), unit(2, 8, seed=1)
+    counts = torch.tensor([[False, False, False], [True, False, True]])
+    got = info_nce(q, k, unit(3, 8, seed=2), 0.1, counts=counts)
+    one = info_nce(q[1:], k[1:], unit(3, 8, seed=2)[[0, 2]], 0.1)
+    torch.testing.assert_close(got.loss, one.loss / 2)
+    got.loss.backward()
+    assert q.grad.isfinite().all()
+    assert (q.grad[0] == 0).all()
+
+
 def small_model(seed):
     model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
     generator = torch.Generator().manual_seed(seed)

@@ -116,12 +116,10 @@ def test_scene_pairs_give_both_windows_of_a_row_in_either_role(resident_bytes):
     number = {"c": 11, "a": 12, "b": 13}
     roles = set()
     for seed in range(8):
-        query, keys, mask = pairs.batch(np.array([2, 0, 1]), np.random.default_rng(seed))
-        assert query.shape == (3, 3, 1, 4, 4, 3)
-        assert keys.shape == (3, 1, 3, 1, 4, 4, 3)
-        assert mask.shape == (3, 1)
-        assert mask.all()
-        for row, q, k in zip((2, 0, 1), query[..., 0, 0, 0, :2], keys[:, 0, ..., 0, 0, 0, :2], strict=True):
+        query, key, film_pair = pairs.batch(np.array([2, 0, 1]), np.random.default_rng(seed))
+        assert query.shape == key.shape == (3, 3, 1, 4, 4, 3)
+        assert len(set(film_pair.tolist())) == 3
+        for row, q, k in zip((2, 0, 1), query[..., 0, 0, 0, :2], key[..., 0, 0, 0, :2], strict=True):
             r = table().iloc[row]
             sides = [
                 [[number[r[f]], r[s] + i] for i in range(3)]
@@ -131,6 +129,23 @@ def test_scene_pairs_give_both_windows_of_a_row_in_either_role(resident_bytes):
             assert got in (sides, sides[::-1])
             roles.add((row, got == sides))
     assert len(roles) == 6  # every row was seen both ways round
+
+
+def test_windows_move_by_so_many_shots_and_stay_in_their_film():
+    pairs, seen = ScenePairs(table(), stores(), shift=2), {side: set() for side in ("a", "b")}
+    for seed in range(200):
+        query, key, _ = pairs.batch(np.array([1]), np.random.default_rng(seed))
+        for x in (query, key):
+            film, first = x[0, 0, 0, 0, 0, :2].tolist()
+            assert x[0, :, 0, 0, 0, 1].tolist() == [first, first + 1, first + 2]
+            seen["a" if film == 12 else "b"].add(first)
+    assert seen == {"a": {1, 2, 3, 4, 5}, "b": {0, 1, 2}}  # row 1: shot 3 of a, shot 0 of c
+
+
+def test_scene_pairs_of_the_same_two_films_are_one_film_pair():
+    both_ways = table(film_a=["a", "b", "b"], film_b=["b", "a", "c"], shot_a=[0, 3, 7], shot_b=[1, 0, 2])
+    _, _, film_pair = ScenePairs(both_ways, stores()).batch(np.arange(3), np.random.default_rng(0))
+    assert film_pair[0] == film_pair[1] != film_pair[2]
 
 
 def test_scene_pairs_refuse_what_cannot_be_read():

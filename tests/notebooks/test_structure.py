@@ -273,7 +273,7 @@ def test_profiles_hold_values_that_the_method_accepts(profile):
     from m2s_lib.method.scene_encoder import SceneEncoderConfig
     from m2s_lib.method.shot_encoder import ShotEncoderConfig
     from m2s_lib.mining.scene_mining import MiningConfig
-    from m2s_lib.training.training import ContrastiveConfig
+    from m2s_lib.training.config import ContrastiveConfig
 
     content = load_profile(profile, ROOT / "data_manifests" / "profiles")
     rows = [row.plan for row in plan_sweep(content, root=ROOT)[1]] if content.settings else []

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pickle
 import shutil
 import signal
 from types import SimpleNamespace
@@ -14,28 +13,22 @@ import torch
 from safetensors.torch import load_file
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.encoders.trained_baselines import train_single_shots
-from m2s_lib.films.store.shot_store import StorePaths
+from m2s_lib.evaluation.encoders import trained_baselines
 from m2s_lib.io import read_json
-from m2s_lib.method.scene_encoder import SceneEncoderConfig, ScenePairs
-from m2s_lib.method.shot_encoder import ShotEncoderConfig, ShotPairs
-from m2s_lib.training import launchers, ray_launcher, training
+from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig, ScenePairs
+from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig, ShotPairs
+from m2s_lib.training import launchers, reading
+from m2s_lib.training.config import ContrastiveConfig
 from m2s_lib.training.distributed import Ranks
-from m2s_lib.training.launchers import launcher
-from m2s_lib.training.local_launcher import LocalLauncher
-from m2s_lib.training.ray_launcher import RayLauncher
-from m2s_lib.training.scene_training import scene_encoder_for, train_scene_encoder
-from m2s_lib.training.shot_training import train_shot_encoder
-from m2s_lib.training.training import ContrastiveConfig
-from tests.helpers.display_stores import make_store
+from m2s_lib.training.launchers import LocalLauncher, RayLauncher, launcher
+from m2s_lib.training.training import Training
 from tests.helpers.fake_films import LearnableStore
-from tests.training.test_scene_training import table
-from tests.training.test_shot_training import Stop, stop_at
+from tests.helpers.training_loops import Stop, execute, loop_of, stops_at
 
-SHOT, SCENE = ShotEncoderConfig.preset("test"), SceneEncoderConfig.preset("test")
 CONFIG = ContrastiveConfig(
     epochs=2, batch=8, warmup_epochs=1, queue=20, momentum=0.9, lr=1e-3, temperature=0.2, checkpoint_every_s=0
 )
+AUGMENTED = dataclasses.replace(CONFIG, flip=True, crop=0.5, jitter=0.3, queue_filled_only=True)
 TWO = LocalLauncher(2, timeout_s=60)
 
 
@@ -43,43 +36,53 @@ def stores():
     return {f"f{i}": LearnableStore(i, 8) for i in range(4)}
 
 
-def shots(config=CONFIG):
-    return {"stores": stores(), "config": SHOT, "training": config, "share": 1.0}
+def table():
+    rows = [
+        (f"f{i}", f"f{(i + j) % 4}", 2 * s, 6 - 2 * s, 2) for j in (1, 2) for i in range(4) for s in range(3)
+    ]
+    return pd.DataFrame(rows, columns=["film_a", "film_b", "shot_a", "shot_b", "n_shots"])
 
 
-def scenes(config):
-    pairs = pd.concat([table(step=1), table(step=2)])
-    return {"scene_pairs": pairs, "stores": stores(), "config": SCENE, "training": config, "weights": ""}
+def training_of(name, folder, config=None, **options):
+    """'shots', 'scenes' or 'simclr' in a folder."""
+    pairs, known = ShotPairs(stores(), share=1.0), AUGMENTED
+    encoder = SceneEncoder(SceneEncoderConfig.preset("test"))
+    if name == "shots":
+        encoder, known = ShotEncoder(ShotEncoderConfig.preset("test")), CONFIG
+    if name == "scenes":
+        pairs = ScenePairs(table(), stores(), shift=1)
+    return Training(encoder, pairs, config or known, folder / f"{name}.training", **options)
 
 
-AUGMENTED = dataclasses.replace(CONFIG, flip=True, crop=0.5, jitter=0.3, queue_filled_only=True)
-JOBS = {
-    "shots": (train_shot_encoder, shots()),
-    "scenes": (train_scene_encoder, scenes(AUGMENTED)),
-    "simclr": (train_single_shots, {"name": "SimCLR", **shots(), "config": SCENE}),
-}
+def keep_queue(run, folder):
+    """Every process keeps its queue, not only the first."""
+    torch.save(run.queue.state_dict(), folder / f"queue-{run.ranks.rank}-of-{run.ranks.size}.pt")
 
 
-def train_all(path, device):
-    """Every job, in as many processes as call this; each one keeps its queue, not only the first."""
-    saved = training.save
-    for name, (function, job) in JOBS.items():
+def with_line(kind, line):
+    """The notebook's loop with one more line at the end of its body."""
+    loop, note = loop_of(kind), "    run.note(loss, accuracy, q, k_0)\n"
+    assert loop.count(note) == 1
+    return loop.replace(note, f"{note}    {line}\n")
 
-        def save(folder, run, *, finished, name=name):
-            torch.save(run.queue.keys, path / f"{name}-queue-{run.ranks.rank}-of-{run.ranks.size}.pt")
-            saved(folder, run, finished=finished)
 
-        training.save = save
-        function(**job, path=path / f"{name}.safetensors", device=device)
-    training.save = saved
+def train_all(folder, **options):
+    for name, kind in (("shots", "shot"), ("scenes", "scene")):
+        (folder / name).mkdir()
+        run = training_of(name, folder / name, **options)
+        loop, names = with_line(kind, "keep_queue(run, folder)"), {"keep_queue": keep_queue}
+        if kind == "scene":
+            names |= {"scene_negatives": "both", "scene_own_pair": False}
+        execute(loop, run, kind, folder=folder / name, **names)
+    trained_baselines._simclr(training_of("simclr", folder / "simclr", **options))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Folders of the same three trainings by one process and by two."""
     one, two = (tmp_path_factory.mktemp(n) for n in ("one", "two"))
-    train_all(one, torch.device("cpu"))
-    TWO.run(train_all, {"path": two, "device": "cpu"})
+    train_all(one)
+    train_all(two, launcher=TWO)
     return one, two
 
 
@@ -101,82 +104,62 @@ def same_training(one, two, name):
         torch.testing.assert_close(states[1][n][at], value[at], rtol=1e-3, atol=1e-4, msg=n)
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", ["shots", "scenes", "simclr"])
 def test_two_processes_give_the_training_of_one(trained, name):
-    one, two = trained
+    one, two = (folder / name for folder in trained)
     same_training(one, two, name)
-    alone, first, second = (
-        torch.load(p, weights_only=True)
-        for p in (
-            one / f"{name}-queue-0-of-1.pt",
-            two / f"{name}-queue-0-of-2.pt",
-            two / f"{name}-queue-1-of-2.pt",
-        )
-    )
-    assert torch.equal(first, second)
-    torch.testing.assert_close(first, alone, rtol=1e-4, atol=1e-5)
+    assert not list(two.glob("*.processes"))
 
 
-def killed_at_step_4(path, **job):
-    """The second process dies as it begins a step; the first has noted where the training began."""
-    literal, begun = training.moco_step, path.with_name("began.txt")
-
-    def until(run, *batch):
-        if run.ranks.rank == 1 and run.step == 4:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if run.ranks.rank == 0 and not begun.exists():
-            begun.write_text(str(run.step))
-        return literal(run, *batch)
-
-    training.moco_step = until
-    train_scene_encoder(path=path, **job)
+@pytest.mark.parametrize("name", ["shots", "scenes"])
+def test_every_process_has_the_same_queue(trained, name):
+    one, two = (folder / name for folder in trained)
+    parts = (one / "queue-0-of-1.pt", two / "queue-0-of-2.pt", two / "queue-1-of-2.pt")
+    alone, first, second = (torch.load(p, weights_only=True) for p in parts)
+    for n, value in first.items():
+        assert torch.equal(value, second[n])
+        torch.testing.assert_close(value, alone[n], rtol=1e-4, atol=1e-5)
+    assert (first["pairs"] >= 0).all() == (name == "scenes")
 
 
-def scene_training(folder, train=None):
-    job = scenes(AUGMENTED)
-    return scene_encoder_for(
-        job["scene_pairs"], stores(), SCENE, AUGMENTED, weights="", folder=folder, device="cpu", train=train
-    )
+def die_at(run, step, rank, once=None):
+    """SIGKILL to one process as it ends a step; where its training began is noted."""
+    began = run.checkpoint.with_name("began.txt")
+    if run.ranks.rank == 0 and not began.exists():
+        began.write_text(str(run.step))
+    if run.ranks.rank == rank and run.step == step and not (once and once.exists()):
+        if once:
+            once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def never(*arguments):
+    pass
 
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_a_killed_process_ends_the_training_which_goes_on_in_any_number_of_processes(tmp_path, monkeypatch):
+def test_a_killed_process_ends_the_training_which_goes_on_in_any_number_of_processes(tmp_path):
     whole, cut, again = (tmp_path / n for n in ("whole", "cut", "again"))
-    wanted, log = scene_training(whole)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 2)
-        with pytest.raises(Stop):
-            scene_training(cut)  # one process begins ...
-    job = {**scenes(AUGMENTED), "path": cut / "scene_encoder.safetensors", "device": "cpu"}
+    loop, names = with_line("scene", "die_at(run, 4, 1)"), {"die_at": die_at}
+    run = training_of("scenes", whole)
+    execute(loop_of("scene"), run, "scene")
+    begun = training_of("scenes", cut)
+    with pytest.raises(Stop):  # one process begins ...
+        execute(loop, begun, "scene", momentum_update=stops_at(begun, 2), die_at=never)
     with pytest.raises(M2SError, match=r"process 1 of 2 .* was ended by SIGKILL .* run the same command"):
-        TWO.run(killed_at_step_4, job)  # ... two go on ...
-    assert (cut / "began.txt").read_text() == "2"
-    assert read_json(cut / "scene_encoder.training" / "checkpoint.json")["step"] in (3, 4)
-    assert not (cut / "scene_encoder.safetensors").exists()
+        execute(loop, training_of("scenes", cut, launcher=TWO), "scene", **names)
+    assert (cut / "began.txt").read_text() == "2"  # ... two go on ...
+    assert read_json(cut / "scenes.training" / "checkpoint.json")["step"] in (4, 5)
     shutil.copytree(cut, again)
-    for folder, train in ((cut, TWO), (again, None)):  # ... and two or one end it
-        encoder, same = scene_training(folder, train)
-        same_training(whole, folder, "scene_encoder")
+    for folder, two in ((cut, TWO), (again, None)):  # ... and two or one end it
+        last = training_of("scenes", folder, launcher=two)
+        execute(loop, last, "scene", die_at=never)
+        same_training(whole, folder, "scenes")
         pd.testing.assert_frame_equal(
-            same.drop(columns="pairs_per_s"), log.drop(columns="pairs_per_s"), rtol=1e-5
+            last.log.drop(columns="pairs_per_s"), run.log.drop(columns="pairs_per_s"), rtol=1e-5
         )
-        torch.testing.assert_close(encoder.fc.weight, wanted.fc.weight, rtol=1e-3, atol=1e-4)
-        assert not list(folder.glob("*.pairs.parquet"))
-
-
-def killed_once(path, **job):
-    """The second worker dies as it begins a step, the first time."""
-    literal, begun = training.moco_step, path.with_name("killed.txt")
-
-    def until(run, *batch):
-        if run.ranks.rank == 1 and run.step == 4 and not begun.exists():
-            begun.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return literal(run, *batch)
-
-    training.moco_step = until
-    train_shot_encoder(path=path, **job)
+        torch.testing.assert_close(last.encoder.fc.weight, run.encoder.fc.weight, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -185,15 +168,16 @@ def killed_once(path, **job):
 @pytest.mark.timeout(600)
 def test_ray_trains_the_same_though_a_worker_is_lost(trained, tmp_path):
     pytest.importorskip("ray")
-    job = {**shots(), "path": tmp_path / "shots.safetensors", "device": "cpu"}
-    RayLauncher(2, use_gpu=False, restarts=1).run(killed_once, job)
+    run = training_of("shots", tmp_path, launcher=RayLauncher(2, use_gpu=False, restarts=1))
+    loop = with_line("shot", "die_at(run, 4, 1, killed)")
+    execute(loop, run, "shot", die_at=die_at, killed=tmp_path / "killed.txt")
     assert (tmp_path / "killed.txt").exists()
-    same_training(trained[0], tmp_path, "shots")
-    assert not (tmp_path / "shots.ray").exists()
+    same_training(trained[0] / "shots", tmp_path, "shots")
+    assert not list(tmp_path.glob("*.processes"))
 
 
-def broken(path, device):
-    if Ranks.here().rank == 1:
+def broken(run):
+    if run.ranks.rank == 1:
         raise KeyError("a mistake of ours")
     print("the first speaks")
     torch.distributed.barrier()
@@ -201,13 +185,22 @@ def broken(path, device):
 
 @pytest.mark.slow
 def test_what_happens_in_a_process_is_said_here(tmp_path, capsys):
-    job = {**shots(dataclasses.replace(CONFIG, batch=7)), "path": tmp_path / "e.safetensors", "device": "cpu"}
+    seven = dataclasses.replace(CONFIG, batch=7)
     with pytest.raises(M2SError, match="batch of 7 pairs cannot be dealt out evenly to 2 processes"):
-        TWO.run(train_shot_encoder, job)
+        execute(loop_of("shot"), training_of("shots", tmp_path, seven, launcher=TWO), "shot")
     assert list(tmp_path.iterdir()) == []
+    run = training_of("shots", tmp_path, launcher=TWO)
     with pytest.raises(RuntimeError, match="KeyError: 'a mistake of ours'"):
-        TWO.run(broken, {"path": tmp_path, "device": "cpu"})
+        execute(with_line("shot", "broken(run)"), run, "shot", broken=broken)
     assert "the first speaks\n" in capsys.readouterr().out
+
+
+def test_what_cannot_be_sent_to_other_processes_is_refused(tmp_path):
+    run = training_of("shots", tmp_path, launcher=TWO)
+    with pytest.raises(M2SError, match="names something that other processes cannot be sent .*generator"):
+        execute(with_line("shot", "next(numbers)"), run, "shot", numbers=(i for i in range(9)))
+    with pytest.raises(M2SError, match="in several processes needs a folder for its checkpoints"):
+        execute(loop_of("shot"), Training(run.encoder, run.pairs, CONFIG, launcher=TWO), "shot")
 
 
 @pytest.mark.parametrize(("batch", "size"), [(8, 1), (8, 2), (12, 4), (128, 8)])
@@ -227,14 +220,12 @@ def test_a_batch_that_the_processes_do_not_divide_is_refused():
 @pytest.mark.parametrize("name", ["shots", "scenes"])
 def test_parts_of_a_batch_are_read_and_augmented_as_in_the_batch(name):
     films = stores()
-    pairs = (
-        ScenePairs(scenes(CONFIG)["scene_pairs"], films) if name == "scenes" else ShotPairs(films, share=1)
-    )
+    pairs = ScenePairs(table(), films, shift=2) if name == "scenes" else ShotPairs(films, share=1)
 
     def batch(rank, size):
         generator, part = np.random.default_rng(5), Ranks(rank, size).part(8)
-        query, keys, mask = pairs.batch(np.arange(8)[::-1], generator, part)
-        return *training._augmented(query, keys, AUGMENTED, generator, part.start, 8), mask
+        query, keys, about = pairs.batch(np.arange(8)[::-1], generator, part)
+        return *reading._augmented(query, keys, AUGMENTED, generator, part.start, 8), about
 
     for whole, *parts in zip(batch(0, 1), batch(0, 2), batch(1, 2), strict=True):
         assert torch.equal(torch.cat(parts), whole)
@@ -267,15 +258,15 @@ def test_which_launcher_trains(monkeypatch):
 def test_gpus_that_are_not_there_are_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(M2SError, match="2 processes are to train and this machine has 1 GPUs"):
-        TWO.run(train_all, {"device": "cuda"})
+        TWO._check_device(torch.device("cuda"))
     with pytest.raises(M2SError, match="'cuda:0' is one GPU and 2 processes are to train"):
-        TWO.run(train_all, {"device": "cuda:0"})
+        TWO._check_device(torch.device("cuda:0"))
 
 
 def test_without_ray_the_extra_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(ray_launcher, "find_spec", lambda name: None)
+    monkeypatch.setattr(launchers, "find_spec", lambda name: None)
     with pytest.raises(M2SError, match=r"engine 'ray' needs Ray: pip install -e \.\[ray\]"):
-        RayLauncher(2).run(train_shot_encoder, {"path": tmp_path / "e.safetensors"})
+        execute(loop_of("shot"), training_of("shots", tmp_path, launcher=RayLauncher(2)), "shot")
 
 
 @pytest.mark.ray
@@ -283,8 +274,8 @@ def test_bad_input_is_not_tried_again_by_ray(monkeypatch, tmp_path, capsys):
     trainers, torch_part = pytest.importorskip("ray.train"), pytest.importorskip("ray.train.torch")
     calls = []
 
-    def refused(**job):
-        calls.append(job)
+    def refused(packed, device):
+        calls.append(device)
         print("heard")
         raise M2SError("no pairs")
 
@@ -302,25 +293,14 @@ def test_bad_input_is_not_tried_again_by_ray(monkeypatch, tmp_path, capsys):
                     if not left:
                         raise trainers.TrainingFailedError("a worker failed") from error
 
+    monkeypatch.setattr(launchers, "run_packed", refused)
     monkeypatch.setattr(torch_part, "TorchTrainer", Trainer)
     monkeypatch.setattr(torch_part, "get_device", lambda: "here")
     monkeypatch.setattr(trainers, "get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0))
     monkeypatch.setattr("ray.is_initialized", lambda: True)
     monkeypatch.setattr("ray.cluster_resources", dict)
     with pytest.raises(M2SError, match="^no pairs$"):
-        RayLauncher(2).run(refused, {"path": tmp_path / "e.safetensors", "device": "cpu"})
-    assert [job["device"] for job in calls] == ["here"]
+        execute(loop_of("shot"), training_of("shots", tmp_path, launcher=RayLauncher(2)), "shot")
+    assert calls == ["here"]
     assert "heard" in capsys.readouterr().out  # what the first worker prints is printed here
     assert list(tmp_path.iterdir()) == []
-
-
-def test_to_other_processes_go_paths_of_stores(tmp_path):
-    films = {f"clip {i}": make_store(tmp_path, f"f{i}") for i in range(3)}
-    sent = pickle.dumps(launchers._as_paths(films))
-    assert len(sent) < 1000
-    opened = pickle.loads(sent)
-    assert isinstance(opened, StorePaths)
-    assert list(opened) == list(films)
-    for film, store in films.items():
-        np.testing.assert_array_equal(opened[film].keyframes(), store.keyframes())
-    assert launchers._as_paths(stores()).keys() == stores().keys()

@@ -19,8 +19,7 @@ from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.scene_vectors import Sources
 from m2s_lib.method.device import pick_device
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
-from m2s_lib.training.launchers import Launcher
-from m2s_lib.training.training import ContrastiveConfig
+from m2s_lib.training.config import ContrastiveConfig
 
 SHOT_MEAN = "E_shot mean"
 _WRITTEN = {"cowatch": "co-watch"}
@@ -112,7 +111,7 @@ def train_compared(
     *,
     share: float = 1.0,
     device: torch.device | str = "cpu",
-    train: Launcher | None = None,
+    launcher: object | None = None,
 ) -> pd.DataFrame:
     """Train those of `compared` that are trained here (SimCLR, MoCo, ShotCoL), as `train_comparator` does.
 
@@ -121,7 +120,7 @@ def train_compared(
     """
     logs = []
     for name in [n for n in compared if n in TRAINED_HERE] if len(stores) else []:
-        where = {"share": share, "device": device, "train": train}
+        where = {"share": share, "device": device, "launcher": launcher}
         _, log = train_comparator(name, stores, config, training, folder, **where)
         logs.append(log.assign(encoder=name))
     return pd.concat(logs, ignore_index=True) if logs else pd.DataFrame(columns=["encoder", "epoch", "loss"])

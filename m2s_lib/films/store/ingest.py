@@ -27,9 +27,8 @@ from m2s_lib.films.video.decoding import ScanConfig, ScannedFilm, scan_film
 from m2s_lib.films.video.shot_boundaries import read_ovsd_shots
 from m2s_lib.films.video.shot_pictures import Encode
 from m2s_lib.io import fingerprint, read_csv, read_npy, remove_temporaries, write_npy
-from m2s_lib.processes import Lost
+from m2s_lib.parallel import Lost, unseen
 from m2s_lib.progress import Progress
-from m2s_lib.work import unseen
 
 _VERSION = 1  # raise when the same settings give other shots or pixels than before
 _NO_EFFECT = ("buffer_mb", "max_damaged")  # settings that do not change what a store holds

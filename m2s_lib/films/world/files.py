@@ -36,7 +36,7 @@ from m2s_lib.films.world.plan import (
     WorldConfig,
 )
 from m2s_lib.io import atomic_path, fingerprint, read_json, remove_temporaries, write_json, write_parquet
-from m2s_lib.processes import cores
+from m2s_lib.parallel import cores
 from m2s_lib.progress import Progress
 
 _VERSION = 1  # raise when the same plan gives other transitions or another truth than before

@@ -25,7 +25,7 @@ from m2s_lib.evaluation.scene_vectors import scene_vectors, shot_vectors
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
 from m2s_lib.method.weights import save_encoder
-from m2s_lib.training.training import ContrastiveConfig
+from m2s_lib.training.config import ContrastiveConfig
 from tests.helpers.fake_films import FakeStore, LearnableStore
 
 TINY = SceneEncoderConfig.preset("test", out_dim=16)

@@ -6,7 +6,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.baselines import TRAINED_HERE, comparator
 from m2s_lib.evaluation.encoders.trained_baselines import train_comparator
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
-from m2s_lib.training.training import ContrastiveConfig
+from m2s_lib.training.config import ContrastiveConfig
 from tests.helpers.fake_films import LearnableStore
 
 TINY = SceneEncoderConfig.preset("test", out_dim=16)

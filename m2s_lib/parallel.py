@@ -1,13 +1,35 @@
-"""Work in processes of its own: what crashes or never ends costs its item, not the run."""
+"""One item, one process, killable: what crashes or never ends costs its item, not the run.
+
+An item's work, `work(item, folder)`, writes its files below `folder` (atomically) and returns what the caller
+wants to know; engines (engine.py) run it here or on a cluster.
+"""
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import as_completed
 from dataclasses import dataclass
+from pathlib import Path
+
+from m2s_lib.errors import M2SError
+
+Work = Callable[[object, Path | None], object]
+
+
+class Unseen(M2SError):
+    """A worker on another machine lacks an input that this machine has."""
+
+
+def unseen(path: str | os.PathLike) -> Unseen:
+    """The error for a file that this worker's machine does not have."""
+    return Unseen(
+        f"the worker on host {socket.gethostname()} does not see {path}: put it on a disk that all machines "
+        "of the cluster see under the same path"
+    )
 
 
 @dataclass(frozen=True)
