@@ -208,12 +208,25 @@ class Stage:
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
 
+    def write(self, name: str, value: pd.DataFrame) -> pd.DataFrame:
+        """Write a table into the stage's own folder, and return it."""
+        files.write_parquet(value, self.path(name))
+        return value
+
+    def kept(self, name: str, function, *args, **kwargs) -> pd.DataFrame:
+        """What `function` gives, written as `name`."""
+        return self.write(name, function(*args, **kwargs))
+
     def save_figure(self, figure, id: str, table: pd.DataFrame | None = None, alt: str = ""):
         """Save a matplotlib Figure as figures/<id>.png and .pdf, the table behind it as .csv, and its alt
         text.
 
-        Returns the figure, so that the cell shows it.
+        Returns the figure, so that the cell shows it. A sentence, which functions that draw give where there
+        is nothing to draw, is returned as it is.
         """
+        if isinstance(figure, str):
+            return figure
+        alt = alt or getattr(figure, "m2s_alt", "")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", id):
             raise M2SError(f"{id!r} cannot be a figure's id: letters, digits and _ . - only")
         if not hasattr(figure, "savefig"):
