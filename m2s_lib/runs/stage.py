@@ -213,6 +213,10 @@ class Stage:
         files.write_parquet(value, self.path(name))
         return value
 
+    def read_films(self) -> pd.DataFrame:
+        """films.parquet of 01, recorded as an input."""
+        return self.read_parquet("01_shot_encoding/films.parquet")
+
     def kept(self, name: str, function, *args, **kwargs) -> pd.DataFrame:
         """What `function` gives, written as `name`."""
         return self.write(name, function(*args, **kwargs))

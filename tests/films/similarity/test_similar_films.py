@@ -134,7 +134,7 @@ def test_a_source_that_is_asked_for_by_name_is_not_replaced(films, log):
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_sources_are_cut_to_one_size(films, log, source):
-    how = dict(watch_log=log, neighbours=5, min_count=1, shrinkage=1.0)
+    how = dict(watch_log=log, neighbours=2, min_count=1, shrinkage=1.0)
     every = similar_films(source, films, **how)
     cut = similar_films(source, films, pairs_per_film=0.5, **how)
     assert len(cut) == 4 < len(every)
