@@ -42,7 +42,7 @@ def _explorer(run_dir: Path, rng: np.random.Generator) -> Iterator[tuple[str, Ca
     from m2s_lib.display.explorer.explorer import Explorer, ScenePairs
     from m2s_lib.films.store.features import read_features
     from m2s_lib.films.store.shot_store import open_stores
-    from m2s_lib.method.movie_similarity import load_movie_encoder
+    from m2s_lib.method.movie_encoder import load_movie_encoder
     from m2s_lib.mining.pair_view import PairView
 
     first, second = run_dir / "01_shot_encoding", run_dir / "02_movie_similarity"

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.setting import NONE, Benchmark, Setting, agree, film_like
 from benchmarks.timing import Work
 from m2s_lib.method.greedy import greedy_batch, greedy_pairs
-from m2s_lib.method.movie_encoder import MoviePairModel, literal_similarity
+from m2s_lib.method.movie_encoder import MoviePairModel
 from m2s_lib.mining.miner import MiningConfig, PairMiner, strict_float32
 
 N_SHOTS = 9
@@ -34,7 +34,9 @@ def movie_pairs(setting: Setting) -> Work:
     target = torch.arange(pairs, device=device) % 2
 
     def literal(x1: Tensor, x2: Tensor) -> Tensor:
-        v = literal_similarity(model.encoder(x1), model.encoder(x2), model.pooling)[2]
+        a, pooling = model.encoder(x1) @ model.encoder(x2).mT, model.pooling  # [b, u, v]
+        b = F.avg_pool2d(a[:, None], pooling.avg_kernel, pooling.avg_stride)
+        v = F.max_pool2d(b, pooling.max_kernel, pooling.max_stride)
         return model.output(v.flatten(1))
 
     def ours(x1: Tensor, x2: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ def read_lines(path: str | os.PathLike, expected: str) -> list[str]:
         raise M2SError(f"{path} is not UTF-8 text ({error}): give the original file") from error
 
 
-def read_csv(path: str | os.PathLike, **options) -> pd.DataFrame:
+def read_csv(path: str | os.PathLike, encoding: str = "utf-8-sig", **options) -> pd.DataFrame:
     """`pd.read_csv` of UTF-8 text, with or without a byte-order mark, whose first column is never an index.
 
     Raises ValueError where rows have more fields than the header has names: columns would shift or be lost.
@@ -156,7 +156,7 @@ def read_csv(path: str | os.PathLike, **options) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(path, encoding="utf-8-sig", index_col=False, **options)
+            return pd.read_csv(path, encoding=encoding, index_col=False, **options)
     except pd.errors.ParserWarning as error:
         raise ValueError("rows have more fields than the header") from error
     except OverflowError as error:

@@ -21,12 +21,14 @@ from m2s_lib.films.store.film_table import read_film_table
 from m2s_lib.films.store.ingest import ingest_films
 from m2s_lib.films.store.shot_store import open_stores
 from m2s_lib.films.video.decoding import ScanConfig
+from m2s_lib.io import write_parquet
 from m2s_lib.method import shot_features
 from m2s_lib.method.movie_encoder import MovieEncoder
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
 from m2s_lib.method.shot_features import encode_films
 from m2s_lib.mining import shards as mining_shards
-from m2s_lib.mining.scene_mining import mine_pairs, mine_to
+from m2s_lib.mining.scene_mining import mine_pairs
+from m2s_lib.mining.similar_scenes import MiningConfig
 from m2s_lib.runs.pipeline import StageFailed
 from m2s_lib.runs.profiles import load_profile
 from m2s_lib.runs.sweep import run_sweep
@@ -145,9 +147,10 @@ def mined(tmp_path, name, **options):
     for film, x in features.items():
         np.save(folder / f"{film}.npy", x)
     opened = {film: np.load(folder / f"{film}.npy", mmap_mode="r") for film in features}
-    return mine_to(
-        tmp_path / f"{name}.parquet", opened, every_pair(features), 5, encoder=encoder, shard=3, **options
-    )
+    options |= {"shards": tmp_path / f"{name}.shards", "shard": 3}
+    table = mine_pairs(opened, every_pair(features), MiningConfig(5), encoder=encoder, **options)
+    write_parquet(table, tmp_path / f"{name}.parquet")
+    return table
 
 
 @pytest.fixture
@@ -211,8 +214,8 @@ def test_a_killed_miner_costs_its_shard_and_engines_share_them(ray_engine, tmp_p
 def test_real_films_give_the_same_pairs_on_more_threads(ray_engine, shared_data):
     paths = sorted((shared_data / "ovsd").glob("*/features_vgg19.npy"))[:4]
     features = {p.parent.name: np.load(p) for p in paths}
-    found = mine_pairs(features, every_pair(features), 9, normalise=True, engine=ray_engine)
-    expected = mine_pairs(features, every_pair(features), 9, normalise=True)
+    found = mine_pairs(features, every_pair(features), MiningConfig(9, normalise=True), engine=ray_engine)
+    expected = mine_pairs(features, every_pair(features), MiningConfig(9, normalise=True))
     pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-6)
 
 

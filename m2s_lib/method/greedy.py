@@ -16,7 +16,7 @@ Picks = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def greedy_pairs(b: np.ndarray, n: int, floor: float = -np.inf) -> Picks:
-    """Choose scene pairs from B in descending score, each shot of either film at most once.
+    """Chooses scene pairs from B in descending score, each shot of either film at most once.
 
     Rows are walked in the order of their best windows; a row is corrected only when it comes up and its
     columns are taken, and waits in a heap from then on (an outdated best is never too low). Where all rows
@@ -51,7 +51,7 @@ def greedy_pairs(b: np.ndarray, n: int, floor: float = -np.inf) -> Picks:
     row_used, column_used = bytearray(end + n), bytearray(b.shape[1] + 2 * side)
     shut = np.zeros(b.shape[1] + 2 * side, dtype=b.dtype)  # added to a row: -inf over used columns
     over = shut[side : side + b.shape[1]]
-    found: list[tuple[int, int]] = []
+    chosen: list[tuple[int, int]] = []
     at, corrections = 0, 0
     while corrections < m:
         while row_used[(i := ahead[at]) + side]:
@@ -62,9 +62,9 @@ def greedy_pairs(b: np.ndarray, n: int, floor: float = -np.inf) -> Picks:
         corrected = bool(heap) and heap[0] < entry
         score, i, j = heap[0] if corrected else entry
         if score == np.inf or -score < floor:
-            return _picks(found, b)
+            return _picks(chosen, b)
         if not column_used[j + side]:  # its row is used from now on, which takes it out of either list
-            found.append((i, j))
+            chosen.append((i, j))
             row_used[i : i + len(near)] = column_used[j : j + len(near)] = near
             shut[j : j + len(near)] = -np.inf
             continue
@@ -78,7 +78,7 @@ def greedy_pairs(b: np.ndarray, n: int, floor: float = -np.inf) -> Picks:
         corrections += 1
     free = (np.frombuffer(used, dtype=np.uint8)[side:] == 0 for used in (row_used, column_used))
     rows, columns = (np.flatnonzero(f[:size]) for f, size in zip(free, b.shape, strict=True))
-    return _picks(found + _repeated_argmax(b, rows, columns, n, floor), b)
+    return _picks(chosen + _repeated_argmax(b, rows, columns, n, floor), b)
 
 
 def _check(b, n: int) -> None:
@@ -88,21 +88,21 @@ def _check(b, n: int) -> None:
         raise M2SError(f"a scene of {n} shots: it needs at least 1")
 
 
-def _picks(found: list[tuple[int, int]], b: np.ndarray) -> Picks:
-    i, j = np.array(found, dtype=np.int64).reshape(-1, 2).T
+def _picks(chosen: list[tuple[int, int]], b: np.ndarray) -> Picks:
+    i, j = np.array(chosen, dtype=np.int64).reshape(-1, 2).T
     return i.copy(), j.copy(), b[i, j] if len(i) else np.empty(0, dtype=b.dtype)
 
 
 def _repeated_argmax(b: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: int, floor: float) -> list:
     """The rest of the choice on a compact copy of the free rows and columns; used rows leave it by halves."""
-    found = []
+    chosen = []
     c = b.take(rows, axis=0).take(columns, axis=1) if len(columns) < b.shape[1] else b.take(rows, axis=0)
     free = np.ones(len(rows), dtype=bool)
     while c.size:
         i, j = divmod(int(c.argmax()), c.shape[1])  # the first of equals: lowest i, then lowest j
         if c[i, j] < floor or c[i, j] == -np.inf:
             break
-        found.append((int(rows[i]), int(columns[j])))
+        chosen.append((int(rows[i]), int(columns[j])))
         top, bottom = np.searchsorted(rows, [rows[i] - n + 1, rows[i] + n])
         left, right = np.searchsorted(columns, [columns[j] - n + 1, columns[j] + n])
         c[top:bottom] = -np.inf
@@ -111,14 +111,7 @@ def _repeated_argmax(b: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: in
         if free.sum() < len(rows) / 2:
             c, rows = c[free], rows[free]
             free = np.ones(len(rows), dtype=bool)
-    return found
-
-
-def greedy_pairs_rounds(b: Tensor, n: int, floor: float = -np.inf) -> Picks:
-    """`greedy_pairs` for a tensor [M, N] on any device, by parallel rounds; the same list."""
-    if b.ndim != 2:
-        raise M2SError(f"scene similarities of shape {list(b.shape)}, expected [M, N]")
-    return greedy_batch(b[None], n, floor)[0]
+    return chosen
 
 
 def greedy_batch(b: Tensor, n: int, floor: float | Tensor = -np.inf) -> list[Picks]:
@@ -126,7 +119,7 @@ def greedy_batch(b: Tensor, n: int, floor: float | Tensor = -np.inf) -> list[Pic
 
     A window that beats every window within n rows or n columns of it is chosen by the greedy walk whatever
     happens elsewhere, so each round takes all of these at once and shuts their rows and columns; 10 to 20
-    rounds do a film pair. Scores and places are packed into one int64 so that ties are exact on every device.
+    rounds do a film pair. Score and position are packed into one int64, so ties are exact on every device.
 
     Args:
         b: float32 scores [P, M, N]; pad smaller pairs with -inf, which is never chosen.
@@ -167,13 +160,13 @@ _NEVER = -(1 << 63)
 
 
 def _keys(b: Tensor, floor: float | Tensor) -> Tensor:
-    """int64 [P, M, N] that sort like (score, lower i, lower j): the float's bits in order, then the place."""
+    """int64 [P, M, N] that sort like (score, lower i, lower j): the float's bits, then the position."""
     if isinstance(floor, Tensor):
         floor = floor[:, None, None]  # [P, 1, 1]
     bits = (b + 0.0).view(torch.int32)  # adding 0 makes -0 equal to 0
     order = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    place = torch.arange(b.shape[1] * b.shape[2], device=b.device).view(b.shape[1:])
-    keys = (order.long() << 32) + (_LOW - place)
+    position = torch.arange(b.shape[1] * b.shape[2], device=b.device).view(b.shape[1:])
+    keys = (order.long() << 32) + (_LOW - position)
     return keys.masked_fill_((b < floor) | (b == -np.inf), _NEVER)
 
 
@@ -185,9 +178,9 @@ def _strip_max(x: Tensor, n: int) -> Tensor:
 
 def _collect(rounds: list[Tensor], b: Tensor) -> list[Picks]:
     """The rounds' picks (p, i, j), sorted within each pair as the greedy walk finds them."""
-    found = torch.cat(rounds, dim=1) if rounds else torch.empty(3, 0, dtype=torch.int64, device=b.device)
-    score = b[tuple(found)].cpu().numpy()
-    p, i, j = found.cpu().numpy()
+    picks = torch.cat(rounds, dim=1) if rounds else torch.empty(3, 0, dtype=torch.int64, device=b.device)
+    score = b[tuple(picks)].cpu().numpy()
+    p, i, j = picks.cpu().numpy()
     order = np.lexsort((j, i, -score, p))
     ends = np.searchsorted(p[order], np.arange(1, len(b)))
     return list(zip(*(np.split(a[order], ends) for a in (i, j, score)), strict=True))

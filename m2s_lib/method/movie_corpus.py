@@ -15,6 +15,7 @@ from m2s_lib.method.movie_encoder import check_features
 
 _HOST_BYTES = 64 << 20  # of a corpus held in memory on the CPU: reading larger ones costs little there
 _GPU_SHARE = 0.6  # of a GPU's free memory, the rest is for training
+_SMALLEST = 1e-4  # of the largest variance: a direction with less is not brought up to the others
 
 
 def room_on(device: torch.device) -> int:
@@ -33,12 +34,14 @@ class MovieCorpus:
         features: film_id -> [n_shots, d]; kept in the order of the sorted ids.
         limit: keep only the first `limit` shots of each film; None keeps all.
         standardise: centre the features and divide by the root mean square of their lengths.
+        whiten: after centring, also bring all directions to the same variance.
         device, dtype: of what `take` gives.
         resident_bytes: largest corpus that is held on the device; None leaves it to `room_on`.
 
     Attributes:
         mean: [d] float64, what was subtracted (zero without `standardise`).
         length: what was divided by (1 without `standardise`).
+        whitening: [d, d] float64, what the centred features were multiplied by; None without `whiten`.
         rows: [all shots + 1, d], the last row zero, for padding; None for a corpus that is read as needed.
         width: d.
 
@@ -54,6 +57,7 @@ class MovieCorpus:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         resident_bytes: int | None = None,
+        whiten: bool = False,
     ):
         self.films = sorted(features)
         self.index = {film: i for i, film in enumerate(self.films)}
@@ -61,7 +65,10 @@ class MovieCorpus:
         self._features, self._limit, self._scale = features, limit, 1.0
         first = np.asarray(features[self.films[0]])
         self.width = first.shape[-1] if first.ndim else 0
+        self.whitening = None
         counts = self._measure(standardise)
+        if whiten:
+            self.whitening = self._whitening()
         self.counts = torch.tensor(counts, device=device)
         self.starts = self.counts.cumsum(0) - self.counts
         self.rows = None
@@ -69,10 +76,10 @@ class MovieCorpus:
         if (sum(counts) + 1) * self.width * dtype.itemsize <= room:
             self.rows = torch.zeros(sum(counts) + 1, self.width, dtype=dtype, device=device)
             for i, (start, count) in enumerate(zip(self.starts.tolist(), counts, strict=True)):
-                self.rows[start : start + count] = self._film(i, 0, count)
+                self.rows[start : start + count] = self._film(i, count)
 
     def _measure(self, standardise: bool) -> list[int]:
-        """Check every film and find mean and length; shots of each film."""
+        """Checks every film, computes mean and length, and returns the shots of each film."""
         counts, total, square = [], np.zeros(self.width), 0.0
         for film in self.films:
             x = check_features(film, self._features[film], self.width)[: self._limit]
@@ -90,44 +97,54 @@ class MovieCorpus:
             )
         return counts
 
-    def _film(self, i: int, start: int, count: int) -> Tensor:
-        """Shots of film number i, standardised: float32 [count, d], on the CPU."""
-        x = np.asarray(self._features[self.films[i]][start : start + count], dtype=np.float64)
-        return torch.from_numpy(((x - self.mean) / self.length).astype(np.float32))
+    def _whitening(self) -> np.ndarray:
+        """W [d, d]: (x - mean) / length @ W has like variance in all directions and mean square length 1."""
+        square, n = np.zeros((self.width, self.width)), 0
+        for film in self.films:
+            x = np.asarray(self._features[film][: self._limit], dtype=np.float64)
+            x = (x - self.mean) / self.length
+            square, n = square + x.T @ x, n + len(x)
+        variance, directions = np.linalg.eigh(square / n)
+        raised = np.maximum(variance, _SMALLEST * variance[-1])
+        return directions / np.sqrt(raised * (variance / raised).sum())
+
+    def _film(self, i: int, count: int) -> Tensor:
+        """The first shots of film number i, standardised: float32 [count, d], on the CPU."""
+        x = np.asarray(self._features[self.films[i]][:count], dtype=np.float64)
+        x = (x - self.mean) / self.length
+        x = x if self.whitening is None else x @ self.whitening
+        return torch.from_numpy(x.astype(np.float32))
 
     def multiply(self, factor: float) -> None:
-        """Multiply all features by a number."""
+        """Multiplies all features by a number."""
         if self.rows is None:
             self._scale *= factor
         else:
             self.rows.mul_(factor)
 
-    def take(self, films: Tensor, u: int, offsets: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Cut films out of the corpus.
+    def take(self, films: Tensor, u: int) -> tuple[Tensor, Tensor]:
+        """Cuts films out of the corpus.
 
         Args:
             films: indices [b] into `.films`.
-            u: shots per film; shorter films are zero-padded at the end.
-            offsets: first shot of each film [b]; None starts all at 0.
+            u: shots per film; longer films are cut, shorter ones zero-padded at the end.
 
         Returns:
             Features [b, u, d] and how many of the u shots are real [b].
         """
-        offsets = torch.zeros_like(films) if offsets is None else offsets
-        lengths = (self.counts[films] - offsets).clamp(max=u)
+        lengths = self.counts[films].clamp(max=u)
         if self.rows is None:
-            return self._read(films, u, offsets, lengths), lengths
+            return self._read(films, u, lengths), lengths
         t = torch.arange(u, device=films.device)
-        rows = (self.starts[films] + offsets)[:, None] + t  # [b, u]
+        rows = self.starts[films][:, None] + t  # [b, u]
         rows = torch.where(t < lengths[:, None], rows, len(self.rows) - 1)
         return self.rows.index_select(0, rows.flatten()).unflatten(0, rows.shape), lengths
 
-    def _read(self, films: Tensor, u: int, offsets: Tensor, lengths: Tensor) -> Tensor:
+    def _read(self, films: Tensor, u: int, lengths: Tensor) -> Tensor:
         """What index_select would have given, from where the features lie."""
         out = torch.zeros(len(films), u, self.width, dtype=self.dtype)
-        cuts = torch.stack([films, offsets, lengths]).cpu().tolist()
-        for row, film, start, count in zip(out, *cuts, strict=True):
-            row[:count] = self._film(film, start, count)
+        for row, film, count in zip(out, films.tolist(), lengths.tolist(), strict=True):
+            row[:count] = self._film(film, count)
         return out.to(self.device).mul_(self._scale)
 
     def pair_codes(self, pairs: pd.DataFrame) -> np.ndarray:
@@ -152,42 +169,36 @@ class MovieCorpus:
 
 
 def draw_dissimilar(rng: np.random.Generator, n_films: int, taken: np.ndarray, count: int) -> np.ndarray:
-    """Draw `count` random pair numbers that are not in `taken`; the same pair may come twice.
+    """Draws `count` random pair numbers that are not in `taken`; the same pair may come twice.
 
     The caller makes sure that at least one pair is not taken.
     """
-    found = np.empty(0, dtype=np.int64)
-    while len(found) < count:
+    drawn = np.empty(0, dtype=np.int64)
+    while len(drawn) < count:
         a, b = rng.integers(0, n_films, size=(2, max(2 * count, 64)))
         codes = np.minimum(a, b) * n_films + np.maximum(a, b)
-        found = np.concatenate([found, codes[(a != b) & ~np.isin(codes, taken)]])
-    return found[:count]
+        drawn = np.concatenate([drawn, codes[(a != b) & ~np.isin(codes, taken)]])
+    return drawn[:count]
 
 
 def split_pairs(
     rng: np.random.Generator, n_films: int, similar: np.ndarray, share: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hold out a share of the similar pairs and as many dissimilar ones.
+    """Holds out a share of the similar pairs and as many dissimilar ones.
 
     Args:
         rng: draws the split.
         n_films: films in the corpus.
         similar: pair numbers [pairs], unique.
-        share: of the similar pairs to hold out; at least one when above 0; one always stays for training.
+        share: of the similar pairs to hold out; at least one when above 0. One similar and one dissimilar
+            pair always stay for training, where there are any.
 
     Returns:
         Pair numbers to train on, held-out similar, held-out dissimilar; each sorted.
-
-    Raises:
-        M2SError: too few dissimilar pairs exist.
     """
-    held = min(max(round(share * len(similar)), 1 if share > 0 else 0), len(similar) - 1)
     free = n_films * (n_films - 1) // 2 - len(similar)
-    if free < held + 1:
-        raise M2SError(
-            f"{n_films} films with {len(similar)} similar pairs leave {free} dissimilar, {held + 1} needed: "
-            "keep fewer neighbours per film or add films"
-        )
+    held = max(round(share * len(similar)), 1 if share > 0 else 0)
+    held = max(min(held, len(similar) - 1, free - 1), 0)
     order = rng.permutation(len(similar))
     others = np.empty(0, dtype=np.int64)
     while len(others) < held:

@@ -21,7 +21,7 @@ FEATURE_WIDTH = 512  # d of E_shot's output (§3.1.1)
 
 
 def check_features(film_id: str, x: np.ndarray, width: int = FEATURE_WIDTH) -> np.ndarray:
-    """Return one film's shot features as float32 [n_shots, width], or raise M2SError with film and shot."""
+    """Returns one film's shot features as float32 [n_shots, width], or raise M2SError with film and shot."""
     x = np.asarray(x)
     if x.ndim != 2 or x.shape[1] != width:
         raise M2SError(f"film {film_id!r}: features of shape {list(x.shape)}, expected [shots, {width}]")
@@ -117,7 +117,8 @@ class MoviePairModel(nn.Module):
         """E_movie's output averaged over each window that V reads; padding is zero after E_movie, not before.
 
         Args:
-            x: shot features [b, u, d], any u; rows from `lengths` on are ignored.
+            x: shot features [b, u, d], any u; rows from `lengths` on are ignored. The matrix products of
+                bfloat16 features are bfloat16 too, the weights stay as they are.
             lengths: shots of each film [b], int.
 
         Returns:
@@ -126,9 +127,12 @@ class MoviePairModel(nn.Module):
         read = self.pooling.shots_read
         if x.shape[1] != read:
             x = F.pad(x[:, :read], (0, 0, 0, read - min(read, x.shape[1])))  # [b, read, d]
-        h, valid = self._hidden_means(x, lengths)
-        share = pool_shots(valid[..., None], valid, self.pooling)  # [b, rows, 1] real shots in each window
-        return F.linear(h, self.encoder.fc2.weight) + share * self.encoder.fc2.bias  # [b, rows, hidden]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=x.dtype == torch.bfloat16):
+            h, valid = self._hidden_means(x, lengths)
+            share = pool_shots(
+                valid[..., None], valid, self.pooling
+            )  # [b, rows, 1] real shots in each window
+            return F.linear(h, self.encoder.fc2.weight) + share * self.encoder.fc2.bias  # [b, rows, hidden]
 
     def _hidden_means(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """FC1's output averaged over each window [b, rows, hidden], and which shots are real [b, u]."""
@@ -162,44 +166,27 @@ class MoviePairModel(nn.Module):
         return self.compare(self.pooled(x1, len1), self.pooled(x2, len2))
 
 
-def literal_similarity(y1: Tensor, y2: Tensor, pooling: Pooling) -> tuple[Tensor, Tensor, Tensor]:
-    """A, B and V as Eq. 2 and Fig. 2 write them, from E_movie's output: for the figure and as the reference.
-
-    Args:
-        y1, y2: [b, shots, hidden], padded rows zero.
-
-    Returns:
-        A [b, shots, shots], B [b, all_rows, all_rows], V [b, side, side].
-    """
-    a = y1 @ y2.mT  # [b, u, v]
-    b = F.avg_pool2d(a[:, None], pooling.avg_kernel, pooling.avg_stride)  # [b, 1, all_rows, all_rows]
-    v = F.max_pool2d(b, pooling.max_kernel, pooling.max_stride)  # [b, 1, side, side]
-    return a, b[:, 0], v[:, 0]
-
-
 @torch.no_grad()
-def figure2_matrices(model: MoviePairModel, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The three matrices of Fig. 2 for one film pair, without dropout.
+def fold_into_first_layer(
+    encoder: MovieEncoder, mean: np.ndarray, scale: float, whitening: np.ndarray | None = None
+) -> None:
+    """Changes FC1 so that it gives for x what it gave for (x - mean) * scale, times `whitening` if given.
 
     Args:
-        model: a trained (or untrained) pair model; its mode is left as it was.
-        x1, x2: shot features [n_shots, d]; cut or padded to `pooling.shots`.
-
-    Returns:
-        A [shots, shots], B [all_rows, all_rows], V [side, side] as float32 arrays.
+        encoder: changed in place.
+        mean: [d] float64. whitening: [d, d] float64, or None for none.
+        scale: a number.
     """
-    device, shots = model.output.weight.device, model.pooling.shots
-    y = []
-    for name, x in (("first", x1), ("second", x2)):
-        x = torch.tensor(check_features(name, x, model.encoder.fc1.in_features)[:shots]).to(device)
-        h = model.encoder.scene_features(x)
-        y.append(F.pad(model.encoder.fc2(h), (0, 0, 0, shots - len(x))))  # [shots, hidden]
-    a, b, v = literal_similarity(y[0][None], y[1][None], model.pooling)
-    return tuple(m[0].cpu().numpy() for m in (a, b, v))
+    fc1 = encoder.fc1
+    weight = fc1.weight.double() * scale
+    if whitening is not None:
+        weight = weight @ torch.from_numpy(whitening).to(weight.device).T
+    fc1.bias.copy_(fc1.bias.double() - weight @ torch.from_numpy(mean).to(weight.device))
+    fc1.weight.copy_(weight)
 
 
 def save_movie_encoder(path: str | Path, model: MoviePairModel, config: dict | None = None) -> None:
-    """Write E_movie and L_output as safetensors; their shape, `config` and a checksum go to its metadata."""
+    """Writes E_movie and L_output as safetensors; their shape, `config` and a checksum go to its metadata."""
     first = model.encoder.fc1
     shape = {"width": first.in_features, "hidden": first.out_features, "dropout": model.encoder.dropout.p}
     about = {"shape": {"pooling": asdict(model.pooling), **shape}, "config": config or {}}
@@ -207,7 +194,7 @@ def save_movie_encoder(path: str | Path, model: MoviePairModel, config: dict | N
 
 
 def load_movie_encoder(path: str | Path, device: str | torch.device = "cpu") -> MoviePairModel:
-    """Read what `save_movie_encoder` wrote, in eval mode; `.encoder` is E_movie.
+    """Reads what `save_movie_encoder` wrote, in eval mode; `.encoder` is E_movie.
 
     Raises M2SError when the file is missing, damaged or holds something else.
     """
@@ -215,8 +202,8 @@ def load_movie_encoder(path: str | Path, device: str | torch.device = "cpu") -> 
     if not path.is_file():
         raise M2SError(f"{path} is missing: run 02_movie_similarity first")
     try:
-        tensors, found = read_tensors(path)
-        shape = dict(found["movie_encoder"]["shape"])
+        tensors, about = read_tensors(path)
+        shape = dict(about["movie_encoder"]["shape"])
         model = MoviePairModel(Pooling(**shape.pop("pooling")), **shape)
         model.load_state_dict(tensors)
     except (M2SError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -9,7 +9,6 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,95 +17,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from m2s_lib.errors import M2SError
-from m2s_lib.method.greedy import Picks, greedy_batch, greedy_pairs
+from m2s_lib.method.greedy import Picks, greedy_batch
 from m2s_lib.method.movie_encoder import MovieEncoder, check_features
+from m2s_lib.mining.similar_scenes import (
+    MiningConfig,
+    keep_count,
+    scene_features,
+    scene_similarity,
+    strict_float32,
+)
 
 # pooled features kept, 2 MB for a film of 1,000 shots; to make them again is half of a product's work on a
 # CPU, while on a GPU they come from main memory
 _CACHE_BYTES = {"cpu": 64 << 20, "cuda": 4 << 30}
 _MOST_THREADS = 4  # the greedy choice holds Python's lock for a tenth of a film pair's time
 _BATCH_WINDOWS = 1 << 26  # windows of B in one batch on an accelerator: 0.25 GB of scores, 0.5 GB of keys
-
-
-@dataclass(frozen=True)
-class MiningConfig:
-    """What counts as a similar scene pair."""
-
-    n_shots: int = 9  # shots in a scene (supp. 1.1c)
-    keep: str = "best_half"  # of the greedy picks (§4.1.2); "above_median": of all windows, before (supp. 3a)
-    ratio: float = 0.5  # the share that `keep` keeps (§4.1.2)
-    normalise: bool = False  # ours: cosine instead of the paper's dot product
-
-    def __post_init__(self):
-        if isinstance(self.n_shots, bool) or not isinstance(self.n_shots, int) or self.n_shots < 1:
-            raise M2SError(f"a scene of {self.n_shots!r} shots: it needs a whole number, at least 1")
-        if self.keep not in ("best_half", "above_median"):
-            raise M2SError(f"keep is {self.keep!r}: choose 'best_half' or 'above_median'")
-        if not 0 < self.ratio <= 1:
-            raise M2SError(f"ratio is {self.ratio}: it is a share, above 0 and at most 1")
-
-
-def scene_features(x, n: int):
-    """Mean of each run of n shots at stride 1, by doubling sums (float32 cumulative sums would cancel).
-
-    Args:
-        x: shot features [M, d], numpy or torch.
-        n: shots in a scene, at least 1.
-
-    Returns:
-        [M - n + 1, d], of x's kind; no rows when the film is shorter than n shots.
-    """
-    if n < 1:
-        raise M2SError(f"a scene of {n} shots: it needs at least 1")
-    rows = len(x) - n + 1
-    if rows < 1:
-        return x[:0]
-    total, covered, power, width = None, 0, x, 1  # power[t] is the sum of the `width` shots from t on
-    while covered < n:
-        if n & width:
-            part = power[covered : covered + rows]
-            total, covered = part if total is None else total + part, covered + width
-        if covered < n:
-            power, width = power[:-width] + power[width:], 2 * width
-    return total / n
-
-
-def scene_similarity(x1, x2, n: int):
-    """Scene adjacency matrix B over all n x n windows at stride 1 (supp. 1.1c), in strict float32.
-
-    Args:
-        x1, x2: shot features [M, d] and [N, d], both numpy or both torch on one device.
-        n: shots in a scene.
-
-    Returns:
-        B [M - n + 1, N - n + 1]: mean dot product of the shots of scene i of film 1 and scene j of film 2.
-    """
-    with strict_float32():
-        return scene_features(x1, n) @ scene_features(x2, n).T
-
-
-@contextlib.contextmanager
-def strict_float32() -> Iterator[None]:
-    """No TF32 inside: its error of 1e-3 would reorder scene pairs."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def keep_count(n_picks: int, ratio: float) -> int:
-    """How many of n picks "the top `ratio`" is: rounded up, so that a single pick stays."""
-    return min(n_picks, math.ceil(ratio * n_picks - 1e-9))
-
-
-def score_floor(b: np.ndarray, ratio: float) -> float:
-    """Lowest score among the top `ratio` of all windows of B (its median at 0.5); -inf when B is empty."""
-    if not b.size:
-        return -math.inf
-    at = b.size - keep_count(b.size, ratio)
-    return float(np.partition(b, at, axis=None)[at])
 
 
 class PairMiner:
@@ -134,7 +59,7 @@ class PairMiner:
         self.workers = workers or min(torch.get_num_threads(), _MOST_THREADS)
         self.device = torch.device(device)
         self.encoder = encoder.to(self.device).eval() if encoder is not None else None
-        self._scenes: OrderedDict[str, Tensor] = OrderedDict()
+        self._films: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes, self._room = 0, _CACHE_BYTES.get(self.device.type, _CACHE_BYTES["cpu"])
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
@@ -143,11 +68,10 @@ class PairMiner:
 
     def mine(self, pairs: list[tuple[str, str]]) -> pd.DataFrame:
         """Scene pairs of some film pairs, as `mine_pairs` returns them."""
+        batched = self.device.type != "cpu" and self.config.is_papers
         with strict_float32(), torch.inference_mode():
-            picks = self._choose(pairs) if self.device.type == "cpu" else self._choose_batched(pairs)
-        if self.config.keep == "best_half":
-            picks = [tuple(a[: keep_count(len(a), self.config.ratio)] for a in p) for p in picks]
-        return self.table(pairs, picks)
+            picks = self._choose_batched(pairs) if batched else self._choose(pairs)
+        return self.table(pairs, [tuple(a[: self.config.count(len(a))] for a in p) for p in picks])
 
     def table(self, pairs: list[tuple[str, str]], picks: list[Picks]) -> pd.DataFrame:
         """The contract's columns from the picks of each pair."""
@@ -166,8 +90,8 @@ class PairMiner:
         return pd.DataFrame(columns)
 
     def digest(self, pairs: list[tuple[str, str]]) -> str:
-        """Hash of all that shapes the result for these pairs: parameters, E_movie, film ids and features."""
-        digest = hashlib.blake2b(json.dumps(asdict(self.config)).encode(), digest_size=16)
+        """Hash of all that shapes these pairs' result: configuration, E_movie, film ids and features."""
+        digest = hashlib.blake2b(self.config.digest(), digest_size=16)
         for tensor in self.encoder.state_dict().values() if self.encoder is not None else ():
             digest.update(tensor.cpu().numpy().tobytes())
         for film in (film for pair in pairs for film in pair):
@@ -177,23 +101,27 @@ class PairMiner:
         return digest.hexdigest()
 
     def scenes(self, film: str) -> Tensor:
-        """Pooled features of all scenes of a film [M - n + 1, d] on the device; kept while there is room."""
+        """What of a film is compared, on the device; kept while there is room.
+
+        Returns:
+            Pooled features of its scenes [M - n + 1, d]; with a similarity of one's own, its shots' [M, d].
+        """
         with self._lock:
             making = self._making.setdefault(film, threading.Lock())
         with making:  # two threads that need one film do not both encode it
             with self._lock:
-                if film in self._scenes:
-                    self._scenes.move_to_end(film)
-                    return self._scenes[film]
-            scenes = self._pooled(film)
+                if film in self._films:
+                    self._films.move_to_end(film)
+                    return self._films[film]
+            scenes = self._compared(film)
             with self._lock:
-                self._scenes[film] = scenes
+                self._films[film] = scenes
                 self._bytes += scenes.nbytes
-                while self._bytes > self._room and len(self._scenes) > 1:
-                    self._bytes -= self._scenes.popitem(last=False)[1].nbytes
+                while self._bytes > self._room and len(self._films) > 1:
+                    self._bytes -= self._films.popitem(last=False)[1].nbytes
         return scenes
 
-    def _pooled(self, film: str) -> Tensor:
+    def _compared(self, film: str) -> Tensor:
         raw = np.asarray(self.features[film])
         width = raw.shape[-1] if self.encoder is None else self.encoder.fc1.in_features
         x = torch.tensor(check_features(film, raw, width)).to(self.device)
@@ -201,7 +129,25 @@ class PairMiner:
             x = self.encoder.scene_features(x)
         if self.config.normalise:
             x = F.normalize(x, dim=1)
-        return scene_features(x, self.config.n_shots)
+        return scene_features(x, self.config.n_shots) if self.config.similarity is scene_similarity else x
+
+    @torch.inference_mode()
+    def similarity(self, film_a: str, film_b: str, buffer: Tensor | None = None) -> np.ndarray:
+        """B of one film pair [M - n + 1, N - n + 1], float32.
+
+        Args:
+            film_a, film_b: film ids.
+            buffer: memory for B, on the CPU; None takes new.
+        """
+        x1, x2 = self.scenes(film_a), self.scenes(film_b)
+        with strict_float32():
+            if self.config.similarity is not scene_similarity:
+                short = min(len(x1), len(x2)) < self.config.n_shots
+                b = x1.new_empty(0, 0) if short else self.config.similarity(x1, x2, self.config.n_shots)
+                return np.ascontiguousarray(b.float().cpu().numpy())
+            shape = len(x1), len(x2)
+            out = None if buffer is None else buffer[: math.prod(shape)].view(shape)
+            return torch.mm(x1, x2.T, out=out).cpu().numpy()
 
     def _choose(self, pairs: list[tuple[str, str]]) -> list[Picks]:
         """Film pairs side by side, each with its share of the cores: a product that all cores share waits for
@@ -219,18 +165,16 @@ class PairMiner:
 
     @torch.inference_mode()
     def _choose_one(self, pair: tuple[str, str]) -> Picks:
-        s1, s2 = (self.scenes(film) for film in pair)
-        m, n = len(s1), len(s2)
-        if not m * n:
-            return greedy_pairs(np.empty((m, n), np.float32), self.config.n_shots)
-        buffer = self._buffers.pop() if self._buffers else torch.empty(0)
-        if len(buffer) < m * n:
-            buffer = torch.empty(m * n)
-        b = torch.mm(s1, s2.T, out=buffer[: m * n].view(m, n)).numpy()
-        floor = score_floor(b, self.config.ratio) if self.config.keep == "above_median" else -math.inf
+        size = math.prod(max(len(self.features[film]) - self.config.n_shots + 1, 0) for film in pair)
+        buffer = None
+        if self.device.type == "cpu":
+            buffer = self._buffers.pop() if self._buffers else torch.empty(0)
+            buffer = buffer if len(buffer) >= size else torch.empty(size)
         with _named(pair):
-            picks = greedy_pairs(b, self.config.n_shots, floor)
-        self._buffers.append(buffer)
+            b = self.similarity(*pair, buffer)
+            picks = self.config.choose(b, self.config.floor(b))
+        if buffer is not None:
+            self._buffers.append(buffer)
         return picks
 
     def _choose_batched(self, pairs: list[tuple[str, str]]) -> list[Picks]:

@@ -5,7 +5,7 @@ That is the mean over each n x n window of A up to rounding, at a fraction of it
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,35 +14,13 @@ import torch
 
 from m2s_lib.engine import LocalEngine
 from m2s_lib.errors import M2SError
-from m2s_lib.io import read_parquet, remove_temporaries, write_parquet
-from m2s_lib.method.greedy import greedy_batch, greedy_pairs, greedy_pairs_rounds
+from m2s_lib.io import read_parquet, remove_temporaries
+from m2s_lib.method.greedy import greedy_pairs
 from m2s_lib.method.movie_encoder import MovieEncoder
-from m2s_lib.mining.miner import (
-    MiningConfig,
-    PairMiner,
-    keep_count,
-    scene_features,
-    scene_similarity,
-    score_floor,
-    strict_float32,
-)
+from m2s_lib.mining.miner import PairMiner
 from m2s_lib.mining.shards import ShardMiner, shard_path, with_features
+from m2s_lib.mining.similar_scenes import MiningConfig, keep_count, scene_similarity, score_floor
 from m2s_lib.progress import Progress
-
-__all__ = [
-    "MiningConfig",
-    "greedy_batch",
-    "greedy_pairs",
-    "greedy_pairs_rounds",
-    "keep_count",
-    "mine_pairs",
-    "mine_to",
-    "pair_similarity",
-    "paper_count_check",
-    "scene_features",
-    "scene_similarity",
-    "score_floor",
-]
 
 _SHARD = 500  # film pairs
 
@@ -50,33 +28,36 @@ _SHARD = 500  # film pairs
 def mine_pairs(
     features: Mapping[str, np.ndarray],
     film_pairs: pd.DataFrame,
-    n: int = 9,
+    config: MiningConfig | None = None,
     *,
-    keep: str = "best_half",
-    ratio: float = 0.5,
-    normalise: bool = False,
     encoder: MovieEncoder | None = None,
     device: str | torch.device = "cpu",
     workers: int = 0,
     engine=None,
+    shards: str | Path | None = None,
+    shard: int = _SHARD,
 ) -> pd.DataFrame:
-    """Mine the similar scene pairs P_scene of all similar film pairs (§3.2).
+    """Mines the similar scene pairs P_scene of all similar film pairs (§3.2).
+
+    With a folder for `shards` a killed run goes on where it was. Shards are named by a hash of everything
+    that shaped them, so a run with other features, films or settings does not take them over. The folder goes
+    away in the end.
 
     Args:
         features: film_id -> shot features [n_shots, d], all shots of the film.
         film_pairs: columns film_a and film_b; a pair that comes again, turned around or from another source,
             is left out.
-        n: shots in a scene.
-        keep: "best_half" keeps the best `ratio` of what the greedy pass selects in each film pair (§4.1.2),
-            rounded up; "above_median" shows the greedy pass only the best `ratio` of all windows (supp. 3a),
-            which drops next to nothing, since the pass seldom gets that far down.
-        ratio: see `keep`.
-        normalise: compare by cosine instead of the paper's dot product.
+        config: what counts as a similar scene pair; None is the paper's. `keep` "best_half" keeps the best
+            `ratio` of what the greedy pass selects in each film pair (§4.1.2), rounded up; "above_median"
+            shows the greedy pass only the best `ratio` of all windows (supp. 3a), which drops next to
+            nothing, since the pass seldom gets that far down.
         encoder: E_movie; its features before the last FC are compared. None compares `features` themselves.
         device: where features are encoded and compared; the choice runs there too.
         workers: threads that share the film pairs on the CPU; 0 is one a core, at most four. The result does
             not depend on it.
         engine: of `open_engine`; None is this machine. A cluster mines shards of film pairs at once.
+        shards: folder for what is done, or None.
+        shard: film pairs in a shard.
 
     Returns:
         film_a, film_b (film_a < film_b), shot_a, shot_b (first shots), n_shots, score (float32), rank (from
@@ -86,80 +67,42 @@ def mine_pairs(
     Raises:
         M2SError: a film without features, features that are not finite, impossible parameters.
     """
-    miner = PairMiner(features, MiningConfig(n, keep, ratio, normalise), encoder, device, workers)
-    pairs = _distinct(film_pairs, features)
-    shards = list(_shards(pairs, _SHARD))
-    bar = Progress("scene mining", len(pairs), "film pairs")
-    tables = {}
-    for index, table in _mined(engine, miner, shards, None):
-        tables[index] = table
-        bar.step(len(shards[index]))
-    return _finish([tables[index] for index in range(len(shards))], pairs, miner)
-
-
-def _mined(engine, miner: PairMiner, shards: list, folder: Path | None) -> Iterator[tuple[int, pd.DataFrame]]:
-    """Shards by an engine: (index, table), as they end; with a folder they are files in it as well."""
-    engine = engine or LocalEngine()
-    items = [
-        (shard, miner.digest(shard) if folder or engine.name != "local" else "", None) for shard in shards
-    ]
-    work = ShardMiner(miner, shards)
-    attach = with_features(miner.features)
-    yield from engine.prepared(work, items, folder, device=miner.device, attach=attach)
-
-
-def mine_to(
-    path: str | Path,
-    features: Mapping[str, np.ndarray],
-    film_pairs: pd.DataFrame,
-    n: int = 9,
-    *,
-    keep: str = "best_half",
-    ratio: float = 0.5,
-    normalise: bool = False,
-    encoder: MovieEncoder | None = None,
-    device: str | torch.device = "cpu",
-    workers: int = 0,
-    shard: int = _SHARD,
-    engine=None,
-) -> pd.DataFrame:
-    """`mine_pairs` into a parquet file, by way of shards, so that a killed run goes on where it was.
-
-    Shards lie beside the file in `<name>.shards` and are named by a hash of everything that shaped them, so a
-    run with other features, films or parameters does not take them over. The folder goes away in the end.
-
-    Args:
-        path: the parquet file to write.
-        shard: film pairs in a shard.
-        features, film_pairs, n, keep, ratio, normalise, encoder, device, workers, engine: as in `mine_pairs`.
-    """
-    path = Path(path)
-    miner = PairMiner(features, MiningConfig(n, keep, ratio, normalise), encoder, device, workers)
-    pairs = _distinct(film_pairs, features)
-    folder = path.with_name(path.name + ".shards")
-    if folder.is_dir():
+    miner = PairMiner(features, config or MiningConfig(), encoder, device, workers)
+    pairs, engine = _distinct(film_pairs, features), engine or LocalEngine()
+    parts = [pairs[start : start + shard] for start in range(0, len(pairs), shard)]
+    folder = None if shards is None else Path(shards)
+    if folder is not None and folder.is_dir():
         remove_temporaries(folder)
-    shards = list(_shards(pairs, shard))
-    tables = {index: _done(shard_path(folder, miner.digest(part))) for index, part in enumerate(shards)}
-    todo = [index for index, table in tables.items() if table is None]
-    resumed = len(pairs) - sum(len(shards[index]) for index in todo)
+    named = folder is not None or engine.name != "local"
+    digests = [miner.digest(part) if named else "" for part in parts]
+    tables = [_done(folder, digest) for digest in digests]
+    todo = [index for index, table in enumerate(tables) if table is None]
+    resumed = len(pairs) - sum(len(parts[index]) for index in todo)
     bar = Progress("scene mining", len(pairs), "film pairs")
     bar.step(resumed)
-    for index, table in _mined(engine, miner, [shards[index] for index in todo], folder):
-        tables[todo[index]] = table
-        note = f"{resumed:,} from an earlier run" if resumed else ""
-        bar.step(len(shards[todo[index]]), note)
-    tables = [tables[index] for index in range(len(shards))]
-    table = _finish(tables, pairs, miner)
-    write_parquet(table, path)
-    shutil.rmtree(folder, ignore_errors=True)
-    return table
+    work = ShardMiner(miner, [parts[index] for index in todo])
+    items = [(parts[index], digests[index], None) for index in todo]
+    attach = with_features(features)
+    for at, table in engine.prepared(work, items, folder, device=miner.device, attach=attach):
+        tables[todo[at]] = table
+        bar.step(len(items[at][0]), f"{resumed:,} from an earlier run" if resumed else "")
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return _finish(tables, pairs, miner)
 
 
-def _done(piece: Path) -> pd.DataFrame | None:
+def best_film_pair(scene_pairs: pd.DataFrame, film_pairs: pd.DataFrame) -> tuple[str, str]:
+    """The film pair with the best scene pair; without scene pairs the first film pair."""
+    order = ["score", "film_a", "film_b"]
+    best = scene_pairs.sort_values(order, ascending=[False, True, True])
+    a, b = (best if len(best) else film_pairs)[["film_a", "film_b"]].iloc[0]
+    return str(a), str(b)
+
+
+def _done(folder: Path | None, digest: str) -> pd.DataFrame | None:
     """A finished shard, or None when it is absent or damaged."""
     try:
-        return read_parquet(piece) if piece.exists() else None
+        return read_parquet(shard_path(folder, digest)) if folder is not None else None
     except M2SError:
         return None
 
@@ -177,11 +120,6 @@ def _distinct(film_pairs: pd.DataFrame, features: Mapping) -> list[tuple[str, st
             "encode them or drop their pairs"
         )
     return list(pairs)
-
-
-def _shards(pairs: list, size: int) -> Iterator[list]:
-    for start in range(0, len(pairs), size):
-        yield pairs[start : start + size]
 
 
 def _finish(tables: list[pd.DataFrame], pairs: list, miner: PairMiner) -> pd.DataFrame:
@@ -213,7 +151,7 @@ def paper_count_check(
 
     Args:
         n_shots_per_film, n_pairs: size of the corpus.
-        n, ratio: as in `mine_pairs`.
+        n, ratio: as in `MiningConfig`.
         samples: made-up film pairs to average over.
         seed: of the made-up films.
 
@@ -238,21 +176,3 @@ def _made_up_film(rng: np.random.Generator, n_shots: int, d: int = 128) -> np.nd
     centres = rng.normal(size=(int(starts.sum()) + 1, d))
     x = centres[np.cumsum(starts)] + rng.normal(size=(n_shots, d))
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-
-
-def pair_similarity(
-    x1: np.ndarray,
-    x2: np.ndarray,
-    n: int = 9,
-    *,
-    encoder: MovieEncoder | None = None,
-    normalise: bool = False,
-) -> np.ndarray:
-    """B of one film pair as `mine_pairs` sees it: float32 [u - n + 1, v - n + 1].
-
-    Args:
-        x1, x2: shot features [u, d], [v, d]. n, encoder, normalise: as in `mine_pairs`.
-    """
-    miner = PairMiner({"a": x1, "b": x2}, MiningConfig(n, normalise=normalise), encoder)
-    with strict_float32(), torch.inference_mode():
-        return (miner.scenes("a") @ miner.scenes("b").T).cpu().numpy()

@@ -44,8 +44,7 @@ class ShardMiner:
 
     def __getstate__(self) -> dict:
         encoder = None if self.encoder is None else copy.deepcopy(self.encoder).cpu()
-        features = {film: _path_of(self.features[film]) for film in sorted(self.films)}
-        features = {film: path or np.asarray(self.features[film]) for film, path in features.items()}
+        features = {film: _file_of(self.features[film]) for film in sorted(self.films)}
         return {"config": self.config, "encoder": encoder, "features": _Features(features), "miner": None}
 
     def __call__(self, device: torch.device | str) -> Callable[[Item, Path | None], pd.DataFrame]:
@@ -70,25 +69,25 @@ class ShardMiner:
 class _Features(Mapping):
     """Features by film, opened when asked for where they are files."""
 
-    def __init__(self, places: dict[str, str | np.ndarray]):
-        self.places = places
+    def __init__(self, sources: dict[str, str | np.ndarray]):
+        self.sources = sources
 
     def __getitem__(self, film: str) -> np.ndarray:
-        place = self.places[film]
-        if not isinstance(place, str):
-            return place
-        if not Path(place).is_file():
-            raise unseen(place)
-        return read_npy(place)
+        source = self.sources[film]
+        if not isinstance(source, str):
+            return source
+        if not Path(source).is_file():
+            raise unseen(source)
+        return read_npy(source)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
+        return iter(self.sources)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.sources)
 
 
-def _path_of(x: np.ndarray) -> str:
-    """The .npy file that an array is a map of, '' for one in memory."""
+def _file_of(x: np.ndarray) -> str | np.ndarray:
+    """The .npy file that an array is a map of; the array itself where it is in memory."""
     name = getattr(x, "filename", None) if isinstance(x, np.memmap) else None
-    return str(name) if name is not None and str(name).endswith(".npy") else ""
+    return str(name) if str(name).endswith(".npy") else np.asarray(x)

@@ -234,8 +234,12 @@ class Stage:
         """Saves a matplotlib Figure as figures/<id>.png and .pdf, the table behind it as .csv, and its alt
         text. They replace those of an earlier run when the stage finishes.
 
-        Returns the figure, so that the cell shows it.
+        Returns the figure, so that the cell shows it. A sentence, which functions that draw give where there
+        is nothing to draw, is returned as it is.
         """
+        if isinstance(figure, str):
+            return figure
+        alt = alt or getattr(figure, "m2s_alt", "")
         if not _FIGURE.fullmatch(id):
             raise M2SError(f"{id!r} cannot be a figure's id: letters, digits and _ . - only")
         if not hasattr(figure, "savefig"):

@@ -9,10 +9,11 @@ from nbformat.v4 import new_code_cell, new_notebook
 from m2s_lib.films.store.features import read_features
 from m2s_lib.films.store.shot_store import open_stores
 from m2s_lib.io import read_parquet
+from m2s_lib.method.movie_encoder import load_movie_encoder
 from m2s_lib.mining.pair_view import PairView
+from m2s_lib.mining.similar_scenes import MiningConfig
 from m2s_lib.runs.kernel import write_notebook
 from m2s_lib.runs.record import read_record
-from m2s_lib.training.movie_training import load_movie_encoder
 from tests.conftest import ROOT
 from tests.helpers.lab_pages import least_contrast, measured_ms, open_notebook, run_all, watch
 
@@ -53,7 +54,8 @@ def b_of(finished_run):
     features = read_features(finished_run / "01_shot_encoding/features", {f: stores[f] for f in films})
     encoder = load_movie_encoder(finished_run / "02_movie_similarity/movie_encoder.safetensors").encoder
     n = read_record(finished_run, "03_scene_mining")["parameters"]["shots_per_scene"]
-    views = {"ours": PairView(features, n, encoder=encoder), "raw E_shot": PairView(features, n)}
+    config = MiningConfig(n)
+    views = {"ours": PairView(features, config, encoder=encoder), "raw E_shot": PairView(features, config)}
     return lambda name, a, b: views[name](min(a, b), max(a, b))[0].T if a > b else views[name](a, b)[0]
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 
 from m2s_lib.display.explorer.data import ScenePairs
 from m2s_lib.mining.pair_view import PairView
+from m2s_lib.mining.similar_scenes import MiningConfig
 from tests.helpers.display_stores import make_store
 
 LENGTHS = {"a": 20, "b": 14, "c": 9, "short": 3}
@@ -28,5 +29,5 @@ def make_scenes(folder, n=N, lengths=LENGTHS, titles=TITLES) -> ScenePairs:
         columns=["film_a", "film_b", "score"],
     )  # fmt: skip
     other = {film: x[:, ::-1].copy() ** 2 for film, x in features.items()}
-    views = {"first": PairView(features, n), "second": PairView(other, n)}
+    views = {"first": PairView(features, MiningConfig(n)), "second": PairView(other, MiningConfig(n))}
     return ScenePairs(films, stores, views, pairs, n, folder)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
-from m2s_lib.method.greedy import greedy_batch, greedy_pairs, greedy_pairs_rounds
+from m2s_lib.method.greedy import greedy_batch, greedy_pairs
 
 
 def walk(b, n, floor=-np.inf):
@@ -20,6 +20,11 @@ def walk(b, n, floor=-np.inf):
         if all(abs(i - p) >= n and abs(j - q) >= n for p, q in taken):
             taken.append((i, j))
     return taken
+
+
+def by_rounds(b, n, floor=-np.inf):
+    """The choice in parallel rounds, of one matrix."""
+    return greedy_batch(b[None], n, floor)[0]
 
 
 def places(picks):
@@ -54,7 +59,7 @@ def test_every_kind_gives_the_walks_list(kind, m, n, shots):
     b = matrix(kind, m, n)
     before = b.copy()
     expected = walk(b, shots)
-    cpu, rounds = greedy_pairs(b, shots), greedy_pairs_rounds(torch.from_numpy(b), shots)
+    cpu, rounds = greedy_pairs(b, shots), by_rounds(torch.from_numpy(b), shots)
     assert places(cpu) == expected
     assert places(rounds) == expected
     for picks in (cpu, rounds):
@@ -68,7 +73,7 @@ def test_a_floor_ends_the_list_early(kind):
     b = matrix(kind, 30, 30)
     floor = float(np.partition(b, 450, axis=None)[450])
     assert places(greedy_pairs(b, 3, floor)) == walk(b, 3, floor)
-    assert places(greedy_pairs_rounds(torch.from_numpy(b), 3, floor)) == walk(b, 3, floor)
+    assert places(by_rounds(torch.from_numpy(b), 3, floor)) == walk(b, 3, floor)
     assert greedy_pairs(b, 3, np.inf)[0].size == 0
 
 
@@ -88,7 +93,7 @@ def test_any_small_matrix(m, n, shots, levels, seed, hub):
     b[rng.random((m, n)) < 0.1] = -np.inf
     expected = walk(b, shots)
     assert places(greedy_pairs(b, shots)) == expected
-    assert places(greedy_pairs_rounds(torch.from_numpy(b), shots)) == expected
+    assert places(by_rounds(torch.from_numpy(b), shots)) == expected
 
 
 def test_the_hub_reaches_the_argmax_half(monkeypatch):
@@ -114,7 +119,7 @@ def test_a_larger_matrix_by_argmax():
         c[max(i - 8, 0) : i + 9] = -np.inf
         c[:, max(j - 8, 0) : j + 9] = -np.inf
     assert places(greedy_pairs(b, 9)) == expected
-    assert places(greedy_pairs_rounds(torch.from_numpy(b), 9)) == expected
+    assert places(by_rounds(torch.from_numpy(b), 9)) == expected
 
 
 def test_a_batch_is_its_single_matrices():
@@ -131,7 +136,7 @@ def test_a_batch_is_its_single_matrices():
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
 def test_nothing_to_choose_from(shape):
-    for picks in (greedy_pairs(np.empty(shape, np.float32), 9), greedy_pairs_rounds(torch.empty(shape), 9)):
+    for picks in (greedy_pairs(np.empty(shape, np.float32), 9), by_rounds(torch.empty(shape), 9)):
         assert [len(a) for a in picks] == [0, 0, 0]
         assert picks[0].dtype == np.int64
         assert picks[2].dtype == np.float32
@@ -144,7 +149,7 @@ def test_scores_that_are_no_number_are_refused(bad):
     with pytest.raises(M2SError, match=r"NaN or inf in row 4"):
         greedy_pairs(b, 2)
     with pytest.raises(M2SError, match="NaN or inf"):
-        greedy_pairs_rounds(torch.from_numpy(b), 2)
+        by_rounds(torch.from_numpy(b), 2)
 
 
 def test_impossible_arguments_are_refused():
@@ -152,17 +157,15 @@ def test_impossible_arguments_are_refused():
     with pytest.raises(M2SError, match="scene of 0 shots"):
         greedy_pairs(b, 0)
     with pytest.raises(M2SError, match="scene of 0 shots"):
-        greedy_pairs_rounds(torch.from_numpy(b), 0)
+        by_rounds(torch.from_numpy(b), 0)
     with pytest.raises(M2SError, match=r"shape \[4\]"):
         greedy_pairs(b[0], 2)
-    with pytest.raises(M2SError, match=r"shape \[4\]"):
-        greedy_pairs_rounds(torch.from_numpy(b[0]), 2)
     with pytest.raises(M2SError, match="float64, expected torch.float32"):
-        greedy_pairs_rounds(torch.from_numpy(b).double(), 2)
+        by_rounds(torch.from_numpy(b).double(), 2)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", KINDS)
 def test_cuda_gives_the_cpus_list(kind):
     b = matrix(kind, 300, 280, seed=5)
-    assert places(greedy_pairs_rounds(torch.from_numpy(b).cuda(), 9)) == places(greedy_pairs(b, 9))
+    assert places(by_rounds(torch.from_numpy(b).cuda(), 9)) == places(greedy_pairs(b, 9))

@@ -17,13 +17,11 @@ def corpus_features(lengths=(3, 7, 5), d=4, seed=0):
 def test_take_cuts_and_pads():
     features = corpus_features()
     corpus = MovieCorpus(features)
-    x, lengths = corpus.take(torch.tensor([1, 0, 1]), 5, torch.tensor([4, 0, 1]))
-    assert lengths.tolist() == [3, 3, 5]
-    assert x.shape == (3, 5, 4)
-    assert torch.equal(x[0, :3], torch.from_numpy(features["film1"][4:]))
+    x, lengths = corpus.take(torch.tensor([1, 0]), 5)
+    assert lengths.tolist() == [5, 3]
+    assert x.shape == (2, 5, 4)
+    assert torch.equal(x[0], torch.from_numpy(features["film1"][:5]))
     assert torch.equal(x[1, :3], torch.from_numpy(features["film0"]))
-    assert torch.equal(x[2], torch.from_numpy(features["film1"][1:6]))
-    assert not x[0, 3:].any()
     assert not x[1, 3:].any()
 
 
@@ -56,10 +54,23 @@ def test_a_corpus_that_is_read_as_needed_gives_the_same_numbers(dtype):
     assert read.rows is None
     for corpus in (held, read):
         corpus.multiply(3.7)
-    films, offsets = torch.tensor([2, 0, 1, 0]), torch.tensor([4, 11, 0, 29])
-    for at in (None, offsets):
-        for a, b in zip(held.take(films, 20, at), read.take(films, 20, at), strict=True):
-            assert torch.equal(a, b)
+    films = torch.tensor([2, 0, 1, 0])
+    for a, b in zip(held.take(films, 20), read.take(films, 20), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("lengths", [(30, 50, 9), (3, 2)])
+def test_whitened_features_vary_alike_in_all_directions(lengths):
+    """Of five shots of six values only four directions vary; the others stay without."""
+    features = {f: x @ np.diag([9, 5, 2, 1, 0.7, 0.4]) for f, x in corpus_features(lengths, d=6).items()}
+    corpus = MovieCorpus(features, standardise=True, whiten=True)
+    rows = corpus.rows[:-1].double().numpy()
+    variance = np.linalg.eigvalsh(rows.T @ rows / len(rows))[::-1]
+    rank = min(6, sum(lengths) - 1)
+    assert np.allclose(variance[:rank], 1 / rank, rtol=1e-3)
+    assert np.allclose(variance[rank:], 0, atol=1e-6)
+    every = np.concatenate([features[f] for f in sorted(features)]).astype(np.float64)
+    assert np.allclose((every - corpus.mean) / corpus.length @ corpus.whitening, rows, atol=1e-5)
 
 
 def test_bad_films_are_named():
@@ -117,7 +128,8 @@ def test_split_keeps_a_pair_to_train_on():
     assert (len(train), len(held), len(others)) == (1, 0, 0)
 
 
-def test_too_many_similar_pairs():
-    similar = np.array([1, 2, 5])  # all three pairs of three films
-    with pytest.raises(M2SError, match="3 films with 3 similar pairs leave 0 dissimilar, 3 needed"):
-        split_pairs(np.random.default_rng(0), 3, similar, 0.5)
+def test_too_many_similar_pairs_leave_none_to_hold_out():
+    """Of four films five pairs are similar: the one that is not stays for training."""
+    similar = np.array([1, 2, 3, 6, 7])
+    train, held, others = split_pairs(np.random.default_rng(0), 4, similar, 0.5)
+    assert (train.tolist(), len(held), len(others)) == (similar.tolist(), 0, 0)

@@ -18,17 +18,13 @@ from m2s_lib.errors import M2SError
 from m2s_lib.method.movie_encoder import (
     MovieEncoder,
     MoviePairModel,
-    Pooling,
     ShotDropout,
     check_features,
-    figure2_matrices,
-    literal_similarity,
+    fold_into_first_layer,
     load_movie_encoder,
-    pool_shots,
     save_movie_encoder,
-    valid_shots,
 )
-from m2s_lib.method.movie_pooling import block_sums, masked_sums
+from m2s_lib.method.movie_pooling import Pooling, block_sums, masked_sums, pool_shots, valid_shots
 
 
 class FixedDropout(nn.Module):
@@ -60,8 +56,9 @@ def literal(model, x1, len1, x2, len2):
     y = [
         model.encoder(x) * valid_shots(n, x.shape[1], x.dtype)[..., None] for x, n in ((x1, len1), (x2, len2))
     ]
-    _, _, v = literal_similarity(*y, model.pooling)
-    return model.output(v.flatten(1))
+    pooling, a = model.pooling, y[0] @ y[1].mT
+    b = F.avg_pool2d(a[:, None], pooling.avg_kernel, pooling.avg_stride)
+    return model.output(F.max_pool2d(b, pooling.max_kernel, pooling.max_stride).flatten(1))
 
 
 def films(pooling, lengths, d=6, seed=1, dtype=torch.float64):
@@ -269,22 +266,17 @@ def test_dropout_follows_the_seed():
         ShotDropout(1)
 
 
-def test_figure2_matrices():
-    pooling = Pooling(40, 8, 4, 4, 2)
-    model = pair_model(pooling, dtype=torch.float32).eval()
+@pytest.mark.parametrize("whitened", [False, True])
+def test_the_first_layer_takes_an_affine_map_in(whitened):
+    torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    x1, x2 = rng.normal(size=(55, 6)).astype(np.float32), rng.normal(size=(23, 6)).astype(np.float32)
-    a, b, v = figure2_matrices(model, x1, x2)
-    assert (a.shape, b.shape, v.shape) == ((40, 40), (9, 9), (3, 3))
-    y1, y2 = (model.encoder(torch.from_numpy(x)).detach().numpy() for x in (x1[:40], x2))
-    assert np.allclose(a[:, :23], y1 @ y2.T, atol=1e-5)
-    assert not a[:, 23:].any()
-    assert np.allclose(b[2, 3], a[8:16, 12:20].mean(), atol=1e-5)
-    assert np.isclose(v[1, 0], b[2:6, 0:4].max())
-    n = [torch.tensor([min(len(x), 40)]) for x in (x1, x2)]
-    with torch.no_grad():
-        logits = model(torch.from_numpy(x1)[None], n[0], torch.from_numpy(x2)[None], n[1])
-        assert torch.allclose(logits, model.output(torch.from_numpy(v).flatten()[None]), atol=1e-4)
+    encoder, x = MovieEncoder(6, 5).eval().double(), rng.normal(size=(9, 6))
+    mean, whitening = rng.normal(size=6), rng.normal(size=(6, 6)) if whitened else None
+    mapped = (x - mean) * 3.5
+    mapped = mapped if whitening is None else mapped @ whitening
+    expected = encoder(torch.from_numpy(mapped))
+    fold_into_first_layer(encoder, mean, 3.5, whitening)
+    torch.testing.assert_close(encoder(torch.from_numpy(x)), expected)
 
 
 def test_saved_and_loaded(tmp_path):

@@ -14,13 +14,9 @@ from torch.utils._pytree import tree_leaves
 from m2s_lib.errors import M2SError
 from m2s_lib.method.movie_encoder import MovieEncoder
 from m2s_lib.mining import miner as pair_miner
-from m2s_lib.mining.miner import MiningConfig, PairMiner
-from m2s_lib.mining.scene_mining import (
-    keep_count,
-    mine_pairs,
-    scene_features,
-    scene_similarity,
-)
+from m2s_lib.mining.miner import PairMiner
+from m2s_lib.mining.scene_mining import mine_pairs
+from m2s_lib.mining.similar_scenes import MiningConfig, keep_count, scene_features, scene_similarity
 from tests.helpers.mining_films import corpus, every_pair, unit, windows
 
 
@@ -82,11 +78,11 @@ def test_films_are_pooled_once(monkeypatch):
     calls = []
     real = pair_miner.scene_features
     monkeypatch.setattr(pair_miner, "scene_features", lambda x, n: calls.append(len(x)) or real(x, n))
-    plain = mine_pairs(features, every_pair(features), 5)
+    plain = mine_pairs(features, every_pair(features), MiningConfig(5))
     assert sorted(calls) == [30, 40, 55, 61]
     calls.clear()
     monkeypatch.setitem(pair_miner._CACHE_BYTES, "cpu", 1)  # no room: one film stays, the result too
-    pd.testing.assert_frame_equal(mine_pairs(features, every_pair(features), 5), plain)
+    pd.testing.assert_frame_equal(mine_pairs(features, every_pair(features), MiningConfig(5)), plain)
     assert len(calls) > 4
 
 
@@ -104,6 +100,9 @@ def test_the_digest_covers_all_that_shapes_a_shard():
         PairMiner(features, MiningConfig(5), MovieEncoder(16)).digest(pairs),
         PairMiner(features, MiningConfig(5)).digest(pairs[:-1]),
         PairMiner(changed, MiningConfig(5)).digest(pairs),
+        PairMiner(features, MiningConfig(5, similarity=lambda x1, x2, n: x1 @ x2.T)).digest(pairs),
+        PairMiner(features, MiningConfig(5, similarity=lambda x1, x2, n: 2 * x1 @ x2.T)).digest(pairs),
+        PairMiner(features, MiningConfig(5, select=lambda b, n: ([0], [0], [b[0, 0]]))).digest(pairs),
     ]
     assert len(set(digests)) == len(digests)
     assert PairMiner(dict(features), MiningConfig(5)).digest(pairs) == digests[0]

@@ -7,6 +7,7 @@ import pytest
 from m2s_lib.errors import M2SError
 from m2s_lib.mining.pair_view import PairView
 from m2s_lib.mining.scene_mining import mine_pairs
+from m2s_lib.mining.similar_scenes import MiningConfig
 
 FEATURES = {
     f: np.random.default_rng(i).normal(size=(n, 6)).astype(np.float32)
@@ -18,9 +19,9 @@ FEATURES = {
 @pytest.mark.parametrize("ratio", [0.5, 1.0])
 def test_what_is_kept_is_what_mining_writes(keep, ratio):
     n = 5
-    b, picks = PairView(FEATURES, n, keep=keep, ratio=ratio)("a", "b")
+    b, picks = PairView(FEATURES, MiningConfig(n, keep, ratio))("a", "b")
     pairs = pd.DataFrame({"film_a": ["a"], "film_b": ["b"]})
-    mined = mine_pairs(FEATURES, pairs, n=n, keep=keep, ratio=ratio)
+    mined = mine_pairs(FEATURES, pairs, MiningConfig(n, keep, ratio))
     kept = picks[picks.kept]
     assert (
         kept[["shot_a", "shot_b", "rank"]].values.tolist()
@@ -35,4 +36,4 @@ def test_what_is_kept_is_what_mining_writes(keep, ratio):
 
 def test_unknown_films_are_named():
     with pytest.raises(M2SError, match="film x has no shot features among the 2 given"):
-        PairView(FEATURES, 5)("a", "x")
+        PairView(FEATURES)("a", "x")

@@ -269,10 +269,11 @@ def test_the_ablation_is_table_1():
 def test_profiles_hold_values_that_the_method_accepts(profile):
     """The grammar of parameters knows one value at a time; these belong together."""
     from m2s_lib.films.video.decoding import ScanConfig
-    from m2s_lib.method.movie_similarity import MovieTrainConfig, Pooling
+    from m2s_lib.method.movie_pooling import Pooling
+    from m2s_lib.method.movie_similarity import MovieTrainConfig
     from m2s_lib.method.scene_encoder import SceneEncoderConfig
     from m2s_lib.method.shot_encoder import ShotEncoderConfig
-    from m2s_lib.mining.scene_mining import MiningConfig
+    from m2s_lib.mining.similar_scenes import MiningConfig
     from m2s_lib.training.config import ContrastiveConfig
 
     content = load_profile(profile, ROOT / "data_manifests" / "profiles")

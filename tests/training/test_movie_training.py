@@ -1,19 +1,18 @@
 """E_movie for a run: what is done and unchanged is read back, what changed is trained again."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from m2s_lib.method.movie_similarity import (
-    MovieTrainConfig,
-    Pooling,
-    load_movie_encoder,
-    pair_scores,
-    train_movie_encoder,
-)
-from m2s_lib.training import movie_training
-from m2s_lib.training.movie_training import train_movie_encoders
+from m2s_lib.method.movie_encoder import load_movie_encoder
+from m2s_lib.method.movie_pooling import Pooling
+from m2s_lib.method.movie_similarity import MovieTrainConfig
+from m2s_lib.training.movie_training import MovieTraining
+from tests.helpers.movie_loop import run_loop, train, training_loop
 
 CONFIG = MovieTrainConfig(Pooling(12, 2, 1, 3, 2), hidden=8, epochs=2, batch=8, held_out=0.25)
 SEEDS = [4, 5]
@@ -33,16 +32,23 @@ PAIRS = {"cowatch": pairs(1), "random": pairs(3)}
 
 
 @pytest.fixture
-def calls(monkeypatch):
-    """Seeds and pair counts of the trainings that really happen."""
-    made = []
+def run(tmp_path, monkeypatch):
+    """The notebook's loop, into one folder; `run.calls` has seed and pair count of what is really trained."""
 
-    def counted(features, table, config, device):
-        made.append((config.seed, len(table)))
-        return train_movie_encoder(features, table, config, device)
+    def run(features, pairs, config, seeds, loop=None):
+        run.calls.clear()
+        stage = SimpleNamespace(path=tmp_path.joinpath)
+        return run_loop(config, loop, features=features, pairs=pairs, movie_seeds=seeds, stage=stage)
 
-    monkeypatch.setattr(movie_training, "train_movie_encoder", counted)
-    return made
+    real = MovieTraining._prepare
+
+    def counted(self, features, pairs, device):
+        run.calls.append((self.seed, len(pairs)))
+        real(self, features, pairs, device)
+
+    run.calls = []
+    monkeypatch.setattr(MovieTraining, "_prepare", counted)
+    return run
 
 
 def same_model(a, b):
@@ -50,43 +56,40 @@ def same_model(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
 
 
-def test_each_source_and_seed_is_the_plain_training(tmp_path, calls):
-    trained = train_movie_encoders(corpus(), PAIRS, CONFIG, SEEDS, tmp_path)
-    assert calls == [(4, 7), (5, 7), (4, 5), (5, 5)]
-    literal = train_movie_encoder(corpus(), PAIRS["random"], MovieTrainConfig(**vars(CONFIG) | {"seed": 5}))
-    assert same_model(trained["random"][5].model, literal.model)
-    assert trained["random"][5].log.loss.tolist() == literal.log.loss.tolist()
-    assert not same_model(trained["cowatch"][4].model, trained["cowatch"][5].model)
-    later = load_movie_encoder(tmp_path / "movie_encoder.safetensors")
-    assert same_model(later, trained["cowatch"][4].model)
+def test_each_source_and_seed_is_the_plain_training(run):
+    trained = run(corpus(), PAIRS, CONFIG, SEEDS)
+    assert run.calls == [(4, 7), (5, 7), (4, 5), (5, 5)]
+    assert list(trained) == [("cowatch", 4), ("cowatch", 5), ("random", 4), ("random", 5)]
+    literal = train(corpus(), PAIRS["random"], replace(CONFIG, seed=5))
+    assert same_model(trained["random", 5].model, literal.model)
+    assert trained["random", 5].log.loss.tolist() == literal.log.loss.tolist()
+    assert not same_model(trained["cowatch", 4].model, trained["cowatch", 5].model)
 
 
-def test_what_is_done_is_read_back_and_is_the_same(tmp_path, calls):
-    first = train_movie_encoders(corpus(), PAIRS, CONFIG, SEEDS, tmp_path)
-    (tmp_path / "movie_encoder.safetensors").unlink()
-    calls.clear()
-    second = train_movie_encoders(corpus(), PAIRS, CONFIG, SEEDS, tmp_path)
-    assert calls == []
-    for source in PAIRS:
-        for seed in SEEDS:
-            a, b = first[source][seed], second[source][seed]
-            assert same_model(a.model, b.model)
-            assert not b.model.training
-            assert a.held_out == pytest.approx(b.held_out)
-            pd.testing.assert_frame_equal(a.log, b.log)
-            pd.testing.assert_frame_equal(a.held_out_pairs, b.held_out_pairs, check_dtype=False)
-            pd.testing.assert_frame_equal(a.roc, b.roc)
-            np.testing.assert_array_equal(
-                pair_scores(a.model, corpus(), PAIRS[source]), pair_scores(b.model, corpus(), PAIRS[source])
-            )
-    assert same_model(load_movie_encoder(tmp_path / "movie_encoder.safetensors"), first["cowatch"][4].model)
+def test_what_is_done_is_read_back_and_is_the_same(run, tmp_path):
+    first = run(corpus(), PAIRS, CONFIG, SEEDS)
+    assert len(first["cowatch", 4].log) > 0
+    second = run(corpus(), PAIRS, CONFIG, SEEDS)
+    assert run.calls == []
+    assert list(first) == list(second)
+    for (source, seed), a in first.items():
+        b = second[source, seed]
+        assert same_model(a.model, b.model)
+        assert same_model(
+            load_movie_encoder(tmp_path / f"movie_encoders/{source}-seed{seed}.safetensors"), a.model
+        )
+        assert not b.model.training
+        assert a.held_out == pytest.approx(b.held_out)
+        pd.testing.assert_frame_equal(a.log, b.log)
+        pd.testing.assert_frame_equal(a.held_out_pairs, b.held_out_pairs, check_dtype=False)
+        pd.testing.assert_frame_equal(a.roc, b.roc)
 
 
-def test_nothing_held_out_is_read_back_too(tmp_path, calls):
-    config = MovieTrainConfig(**vars(CONFIG) | {"held_out": 0.0})
-    first = train_movie_encoders(corpus(), {"random": pairs(1)}, config, [1], tmp_path)["random"][1]
-    again = train_movie_encoders(corpus(), {"random": pairs(1)}, config, [1], tmp_path)["random"][1]
-    assert len(calls) == 1
+def test_nothing_held_out_is_read_back_too(run):
+    config = replace(CONFIG, held_out=0.0)
+    first = run(corpus(), {"random": pairs(1)}, config, [1])["random", 1]
+    again = run(corpus(), {"random": pairs(1)}, config, [1])["random", 1]
+    assert run.calls == []
     assert len(first.roc) == len(again.roc) == 0
     assert first.held_out["n"] == again.held_out["n"] == 0
     assert np.isnan(first.held_out["auc"])
@@ -106,32 +109,47 @@ def one_value_more():
         (one_value_more(), PAIRS["cowatch"], CONFIG),
         ({f: x for f, x in corpus().items() if f != "f7"}, PAIRS["cowatch"].iloc[:-1], CONFIG),
         (corpus(), PAIRS["cowatch"].iloc[:-1], CONFIG),
-        (corpus(), PAIRS["cowatch"], MovieTrainConfig(**vars(CONFIG) | {"lr": 0.05})),
-        (corpus(), PAIRS["cowatch"], MovieTrainConfig(**vars(CONFIG) | {"pooling": Pooling(12, 2, 2, 2, 2)})),
+        (corpus(), PAIRS["cowatch"], replace(CONFIG, lr=0.05)),
+        (corpus(), PAIRS["cowatch"], replace(CONFIG, whiten=True)),
+        (corpus(), PAIRS["cowatch"], replace(CONFIG, pooling=Pooling(12, 2, 2, 2, 2))),
     ],
 )
-def test_what_changed_is_trained_again(tmp_path, calls, features, table, config):
-    train_movie_encoders(corpus(), {"cowatch": PAIRS["cowatch"]}, CONFIG, [1], tmp_path)
-    again = train_movie_encoders(features, {"cowatch": table}, config, [1], tmp_path)["cowatch"][1]
-    assert len(calls) == 2
-    fresh = train_movie_encoder(features, table, MovieTrainConfig(**vars(config) | {"seed": 1}))
+def test_what_changed_is_trained_again(run, tmp_path, features, table, config):
+    run(corpus(), {"cowatch": PAIRS["cowatch"]}, CONFIG, [1])
+    again = run(features, {"cowatch": table}, config, [1])["cowatch", 1]
+    assert len(run.calls) == 1
+    fresh = train(features, table, replace(config, seed=1))
     assert same_model(again.model, fresh.model)
-    kept = load_movie_encoder(tmp_path / "movie_encoders" / "cowatch-seed1.safetensors")
-    assert same_model(kept, fresh.model)
+    assert same_model(load_movie_encoder(tmp_path / "movie_encoders/cowatch-seed1.safetensors"), fresh.model)
 
 
-def test_a_training_that_was_cut_off_before_its_last_file_is_done_again(tmp_path, calls):
-    train_movie_encoders(corpus(), PAIRS, CONFIG, SEEDS, tmp_path)
-    calls.clear()
+def test_a_loop_with_another_loss_is_trained_again(run):
+    first = run(corpus(), {"random": pairs(1)}, CONFIG, [1])["random", 1]
+    smoothed = training_loop().replace('reduction="sum")', 'reduction="sum", label_smoothing=0.2)')
+    other = run(corpus(), {"random": pairs(1)}, CONFIG, [1], smoothed)["random", 1]
+    assert len(run.calls) == 1
+    assert not same_model(first.model, other.model)
+    moved = "\n\n" + training_loop() + "# the same in another place\n"
+    run(corpus(), {"random": pairs(1)}, CONFIG, [1], smoothed)
+    assert run.calls == []
+    run(corpus(), {"random": pairs(1)}, CONFIG, [1], moved)
+    assert len(run.calls) == 1  # of the loop that was there before
+    run(corpus(), {"random": pairs(1)}, CONFIG, [1])
+    assert run.calls == []
+
+
+def test_a_training_that_was_cut_off_before_its_last_file_is_done_again(run, tmp_path):
+    run(corpus(), PAIRS, CONFIG, SEEDS)
     (tmp_path / "movie_encoders" / "random-seed4.json").unlink()
-    train_movie_encoders(corpus(), PAIRS, CONFIG, SEEDS, tmp_path)
-    assert calls == [(4, 5)]
+    run(corpus(), PAIRS, CONFIG, SEEDS)
+    assert run.calls == [(4, 5)]
 
 
-def test_a_second_run_writes_the_same_bytes(tmp_path):
+def test_a_second_run_writes_the_same_bytes(run, tmp_path):
     """Bytes decide whether later stages run again; safetensors writes several metadata keys in any order."""
-    seen = set()
+    path, seen = tmp_path / "movie_encoders" / "random-seed1.safetensors", set()
     for _ in range(12):
-        train_movie_encoders(corpus(), {"random": pairs(1)}, CONFIG, [1], tmp_path)
-        seen.add((tmp_path / "movie_encoder.safetensors").read_bytes())
+        run(corpus(), {"random": pairs(1)}, CONFIG, [1])
+        seen.add(path.read_bytes())
+        path.unlink()
     assert len(seen) == 1

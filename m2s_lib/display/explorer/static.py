@@ -26,9 +26,15 @@ def explorer_figure(scenes: ScenePairs, film_a: str = "", film_b: str = "", **vi
         film_a, film_b, view: what is drawn: encoder, second, shot_a, shot_b, marked, colours, as in
             `explorer_state.open_state`.
 
+    Returns:
+        Figure; a sentence where these films cannot be compared.
+
     Raises:
         M2SError: as `open_state`.
     """
+    if film_a and film_b and not scenes.can_compare(film_a, film_b):
+        titles = " and ".join(scenes.title(film) for film in (film_a, film_b))
+        return f"There is no B to draw: {titles} are not both as long as a scene ({scenes.n_shots} shots)."
     state = open_state(scenes, film_a, film_b, **view)
     u, v = scenes.scores(state.encoder, state.film_a, state.film_b).b.shape
     tall = min(max(_MAP * u / v, 1.6), _TALLEST)

@@ -124,7 +124,14 @@ def roc_figure(roc: Mapping[str, tuple] | pd.DataFrame, auc: Mapping[str, float]
         roc: {curve: (false positive rates, true positive rates)}, or a table with the columns curve, fpr,
             tpr.
         auc: {curve: area}; NaN or absent is written as 'not measured'.
+
+    Returns:
+        Figure; a sentence where there is no curve.
     """
+    if not len(roc):
+        return (
+            "There is no ROC curve to draw: no film pairs were held out (02.movie_held_out, or more films)."
+        )
     if isinstance(roc, pd.DataFrame):
         roc = {name: (t["fpr"], t["tpr"]) for name, t in roc.groupby("curve", sort=False)}
     fig = new_figure(4.8, 4.4)
@@ -192,12 +199,15 @@ def precision_bars(table: pd.DataFrame, chance: float | None = None, what: str =
             written as 'not measured'. Values are fractions.
         chance: value of guessing; None draws no line.
         what: name of the value axis.
+
+    Returns:
+        Figure; a sentence where the table has no row.
     """
     missing = [c for c in ("encoder", "value", "ci_low", "ci_high") if c not in table.columns]
-    if missing or not len(table):
-        raise M2SError(
-            f"the table has {len(table)} rows and lacks the columns {missing}; found {list(table.columns)}"
-        )
+    if missing:
+        raise M2SError(f"the table lacks the columns {missing}; found {list(table.columns)}")
+    if not len(table):
+        return f"There is no {what} to draw: it was not measured."
     metrics = table["metric"].drop_duplicates().tolist() if "metric" in table.columns else [None]
     encoders = table["encoder"].drop_duplicates().tolist()
     fig = new_figure(6.4, 0.9 + len(encoders) * (0.14 + 0.24 * len(metrics)))

@@ -40,23 +40,24 @@ def scene_pairs_figure(
 
     Args:
         rows: scene_pairs table (film_a, film_b, shot_a, shot_b, n_shots, score, rank), drawn in its order; or
-            {encoder: table}, drawn one below the other under the encoder's name.
+            {encoder: table}, drawn one below the other under the encoder's name. Where it has theme_a and
+            theme_b ("" unknown), each scene has its theme below, with a tick where the two are the same.
         stores: film_id -> ShotStore.
         titles: film_id -> title; a film without one goes by its id.
         n_rows: pairs drawn for each encoder at most.
 
     Returns:
-        Figure, 9 inches wide, as high as it needs to be.
+        Figure, 9 inches wide, as high as it needs to be; a sentence where there is no scene pair.
     """
     blocks = {"": rows} if isinstance(rows, pd.DataFrame) else dict(rows)
     blocks = {name: table.head(n_rows) for name, table in blocks.items()}
     if not sum(map(len, blocks.values())):
-        raise M2SError("there is no scene pair to draw: the table has 0 rows; mine scene pairs first")
+        return "There is no scene pair to draw: mining found none between these films."
     every = pd.concat(blocks.values())
     one_pair = len(every[["film_a", "film_b"]].drop_duplicates()) == 1
     column = (WIDTH - 2 * MARGIN - _MIDDLE) / 2
     drawn = {name: [_pair_strips(row, stores) for row in t.itertuples()] for name, t in blocks.items()}
-    caption = LINE * (1 if one_pair else 2)
+    caption = LINE * ((1 if one_pair else 2) + any(_has_themes(table) for table in blocks.values()))
     heights = {name: [max(fits(s, column) for s in pair) for pair in pairs] for name, pairs in drawn.items()}
     total = sum(sum(h) + len(h) * (caption + 0.12) + (0.32 if name else 0) for name, h in heights.items())
     fig = new_figure(WIDTH, total + 2 * MARGIN + (0.3 if one_pair else 0))
@@ -85,6 +86,10 @@ def scene_pairs_figure(
             top += height + caption + 0.12
     fig.m2s_alt = _pairs_alt(blocks, every, titles)
     return fig
+
+
+def _has_themes(rows: pd.DataFrame) -> bool:
+    return "theme_a" in rows.columns and bool(rows["theme_a"].ne("").any())
 
 
 def _pair_strips(row, stores: Mapping[str, ShotStore]) -> list[np.ndarray]:
@@ -118,16 +123,32 @@ def _draw_pair(fig, row, strips, across, down, stores, titles) -> None:
     """One pair: both strips, what they are under them, and arrow, rank and score between them."""
     (lefts, column), (top, height) = across, down
     ends = ((row.film_a, int(row.shot_a)), (row.film_b, int(row.shot_b)))
-    for left, strip, (film, shot) in zip(lefts, strips, ends, strict=True):
+    for side, left, strip, (film, shot) in zip("ab", lefts, strips, ends, strict=True):
         times = timecode_range(stores[film], shot, int(row.n_shots))
         picture_at(fig, strip, left, top, column, height, f"{film} {times}")
         where = times if times.startswith("shot") else f"{times}, from shot {shot}"
         text_at(
             fig, left + column / 2, top + height + 0.03, where, column, 8, ha="center", va="top", color=GREY
         )
+        below = top + height + 0.03 + LINE
         if titles:
-            below = top + height + 0.03 + LINE
             text_at(fig, left + column / 2, below, titles.get(film, film), column, 8, ha="center", va="top")
+            below += LINE
+        if theme := getattr(row, f"theme_{side}", ""):
+            same = row.theme_a == row.theme_b
+            words, colour = ("✓ " if same else "✗ ") + theme, RIGHT if same else WRONG
+            text_at(
+                fig,
+                left + column / 2,
+                below,
+                words,
+                column,
+                8,
+                ha="center",
+                va="top",
+                weight="bold",
+                color=colour,
+            )
     axes = axes_at(fig, lefts[0] + column, top, _MIDDLE, height)
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_axis_off()
@@ -138,12 +159,17 @@ def _draw_pair(fig, row, strips, across, down, stores, titles) -> None:
     axes.text(0.5, 0.5 - offset, f"{row.score:.3g}", ha="center", va="top", size=8)
 
 
+def _same(rows: pd.DataFrame) -> str:
+    """How many pairs share their theme, in words; "" where themes are not known."""
+    return f", {(rows['theme_a'] == rows['theme_b']).sum()} of the same theme" if _has_themes(rows) else ""
+
+
 def _pairs_alt(blocks: Mapping[str, pd.DataFrame], every: pd.DataFrame, titles: Mapping[str, str]) -> str:
     films = every[["film_a", "film_b"]].drop_duplicates()
     a, b = (titles.get(f, f) for f in films.iloc[0])
     between = f"{a} and {b}" if len(films) == 1 else f"{len(films)} film pairs"
     parts = [
-        f"{name + ': ' if name else ''}{len(t)} scene pairs, scores {t['score'].max():.3g} to "
+        f"{name + ': ' if name else ''}{len(t)} scene pairs{_same(t)}, scores {t['score'].max():.3g} to "
         f"{t['score'].min():.3g}"
         for name, t in blocks.items()
         if len(t)

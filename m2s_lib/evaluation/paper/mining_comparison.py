@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from m2s_lib.evaluation.paper.mining_precision import chance_precision, count_same_theme, precision_interval
+from m2s_lib.evaluation.paper.mining_precision import chance_precisions, count_same_theme, precision_interval
+
+COLUMNS = ("encoder", "mean", "ci_low", "ci_high", "seeds", "film_pairs", "n_pairs")
+NOT_MEASURED = (
+    "Whether two scenes share a theme is not known here: only the embedded films (01.films_dir: embedded) "
+    "come with the true theme of each shot."
+)
 
 
 def compare_mining(
@@ -19,27 +25,30 @@ def compare_mining(
     Args:
         mined: encoder -> seed -> scene pairs, all from the same `film_pairs`.
         film_pairs: film_a, film_b.
-        themes: film_id -> true theme of every shot.
+        themes: film_id -> true theme of every shot; {} where they are not known.
         n: shots in a scene.
 
     Returns:
         One row an encoder, and one for 'chance': encoder, mean, ci_low, ci_high (0..1), seeds, film_pairs,
-        n_pairs.
-        The interval comes from resampling seeds and film pairs; chance is exact for each film pair and
-        resampled
-        over film pairs only.
+        n_pairs. The interval comes from resampling seeds and film pairs; chance is exact for each film pair
+        and resampled over film pairs only. No row where no theme is known.
     """
     rows = []
-    for encoder, by_seed in mined.items():
+    for encoder, by_seed in mined.items() if themes else ():
         counted = [count_same_theme(pairs, themes).assign(seed=seed) for seed, pairs in by_seed.items()]
         counts = pd.concat(counted, ignore_index=True)
-        measured = precision_interval(counts) if len(counts) else _nothing(len(by_seed))
-        rows.append({"encoder": encoder, **measured})
-    return pd.DataFrame([*rows, {"encoder": "chance", **_chance(film_pairs, themes, n)}])
+        rows.append(
+            (encoder, *(precision_interval(counts) if len(counts) else _nothing(len(by_seed))).values())
+        )
+    if themes:
+        rows.append(("chance", *_chance(film_pairs, themes, n).values()))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    counts = dict.fromkeys(COLUMNS[4:], np.int64)
+    return table.astype({"encoder": "str"} | dict.fromkeys(COLUMNS[1:4], float) | counts)
 
 
 def _chance(film_pairs: pd.DataFrame, themes: Mapping[str, Sequence], n: int, samples: int = 2000) -> dict:
-    shares = np.asarray([chance_precision(film_pairs.iloc[[i]], themes, n) for i in range(len(film_pairs))])
+    shares = chance_precisions(film_pairs, themes, n)
     shares = shares[np.isfinite(shares)]
     if not len(shares):
         return _nothing(1)
@@ -51,11 +60,5 @@ def _chance(film_pairs: pd.DataFrame, themes: Mapping[str, Sequence], n: int, sa
 
 def _nothing(seeds: int) -> dict:
     """A row for an encoder without scene pairs: not measured."""
-    return {
-        "mean": np.nan,
-        "ci_low": np.nan,
-        "ci_high": np.nan,
-        "seeds": seeds,
-        "film_pairs": 0,
-        "n_pairs": 0,
-    }
+    measured = dict.fromkeys(("mean", "ci_low", "ci_high"), np.nan)
+    return {**measured, "seeds": seeds, "film_pairs": 0, "n_pairs": 0}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.mining.scene_mining import keep_count
+from m2s_lib.mining.similar_scenes import keep_count
 
 Themes = Mapping[str, Sequence]
 
@@ -66,31 +66,43 @@ def same_theme(scene_pairs: pd.DataFrame, themes: Themes) -> np.ndarray:
 
     Raises M2SError for a film without themes or a scene beyond its film.
     """
-    found = _themes_of_pairs(scene_pairs, themes)
-    return found["a"] == found["b"]
+    both = pair_themes(scene_pairs, themes)
+    return (both["theme_a"] == both["theme_b"]).to_numpy(dtype=bool)
 
 
-def precision_by_theme(scene_pairs: pd.DataFrame, themes: Themes) -> pd.DataFrame:
+def precision_by_theme(mined: Mapping[str, pd.DataFrame], themes: Themes) -> pd.DataFrame:
     """Which themes are found: for each theme, the pairs whose scene of film_a has it, and how many of them
     have it on both sides.
 
     Args:
-        scene_pairs, themes: as in `count_same_theme`.
+        mined: encoder -> scene pairs, as in `count_same_theme`.
+        themes: film_id -> label per shot; {} where they are not known.
 
     Returns:
-        theme, n_pairs, n_same, precision (0..1); a row for each theme of a pair, in alphabetical order.
+        encoder, theme, n_pairs, n_same, precision (0..1); a row for each theme of an encoder's pairs, in
+        alphabetical order. No row where no theme is known.
     """
-    found = _themes_of_pairs(scene_pairs, themes)
-    table = pd.DataFrame(
-        {"theme": found["a"], "n_pairs": 1, "n_same": (found["a"] == found["b"]).astype(int)}
-    )
-    table = table.groupby("theme", as_index=False).sum()
-    return table.assign(precision=table["n_same"] / table["n_pairs"])
+    columns = ["encoder", "theme", "n_pairs", "n_same", "precision"]
+    parts = []
+    for encoder, pairs in mined.items() if themes else ():
+        both = pair_themes(pairs, themes)
+        same = (both["theme_a"] == both["theme_b"]).astype(int)
+        table = pd.DataFrame({"theme": both["theme_a"], "n_pairs": 1, "n_same": same})
+        parts.append(table.groupby("theme", as_index=False).sum().assign(encoder=encoder))
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    kinds = {"encoder": "str", "theme": "str", "n_pairs": np.int64, "n_same": np.int64, "precision": float}
+    return table.assign(precision=table["n_same"] / table["n_pairs"])[columns].astype(kinds)
 
 
-def _themes_of_pairs(scene_pairs: pd.DataFrame, themes: Themes) -> dict[str, np.ndarray]:
-    """Theme of each pair's scenes, by side."""
-    found: dict[str, np.ndarray] = {}
+def pair_themes(scene_pairs: pd.DataFrame, themes: Themes) -> pd.DataFrame:
+    """The scene pairs with the theme of each scene: columns theme_a and theme_b added.
+
+    Args:
+        scene_pairs, themes: as in `count_same_theme`; without any themes the columns hold "".
+    """
+    if not themes:
+        return scene_pairs.assign(theme_a="", theme_b="")
+    both: dict[str, np.ndarray] = {}
     for side in ("a", "b"):
         labels = np.empty(len(scene_pairs), dtype=object)
         shots, lengths = scene_pairs[f"shot_{side}"].to_numpy(), scene_pairs["n_shots"].to_numpy()
@@ -104,8 +116,8 @@ def _themes_of_pairs(scene_pairs: pd.DataFrame, themes: Themes) -> dict[str, np.
                     f"{len(themes[film])} themes"
                 )
             labels[rows] = every[shots[rows]]
-        found[side] = labels
-    return found
+        both[f"theme_{side}"] = labels
+    return scene_pairs.assign(**both)
 
 
 def _of(themes: Themes, film: str) -> np.ndarray:
@@ -118,37 +130,25 @@ def _of(themes: Themes, film: str) -> np.ndarray:
     return labels
 
 
-def mining_precision(scene_pairs: pd.DataFrame, themes: Themes) -> float:
-    """Share of the mined scene pairs whose scenes share a theme; NaN when there are none."""
-    return float(same_theme(scene_pairs, themes).mean()) if len(scene_pairs) else float("nan")
-
-
-def chance_precision(
-    film_pairs: pd.DataFrame, themes: Themes, n: int, weights: Sequence[float] | None = None
-) -> float:
-    """The precision of random scene pairs from the same film pairs, exactly: the share over all window pairs.
+def chance_precisions(film_pairs: pd.DataFrame, themes: Themes, n: int) -> np.ndarray:
+    """The precision of random scene pairs of each film pair, exactly: the share over all window pairs.
 
     Args:
-        film_pairs: film_a, film_b; film pairs too short for a scene do not count.
+        film_pairs: film_a, film_b.
         themes: film_id -> label per shot.
         n: shots in a scene.
-        weights: of each film pair, e.g. its number of mined scene pairs, for a chance level that weighs film
-            pairs as `mining_precision` does; None weighs them alike.
+
+    Returns:
+        [film pairs]; NaN where a film is too short for a scene.
     """
-    weights = np.ones(len(film_pairs)) if weights is None else np.asarray(weights, dtype=float)
-    shares: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    shares: dict[str, pd.Series] = {}
+    for film in pd.unique(film_pairs[["film_a", "film_b"]].to_numpy().ravel()):
+        shares[film] = pd.Series(scene_themes(_of(themes, film), n)).value_counts(normalize=True)
     values = np.full(len(film_pairs), np.nan)
-    for row, pair in enumerate(zip(film_pairs["film_a"], film_pairs["film_b"], strict=True)):
-        for film in pair:
-            if film not in shares:
-                labels, counts = np.unique(scene_themes(_of(themes, film), n), return_counts=True)
-                shares[film] = labels, counts / max(counts.sum(), 1)
-        (labels_a, share_a), (labels_b, share_b) = (shares[film] for film in pair)
-        if len(labels_a) and len(labels_b):
-            _, at_a, at_b = np.intersect1d(labels_a, labels_b, assume_unique=True, return_indices=True)
-            values[row] = share_a[at_a] @ share_b[at_b]
-    counted = ~np.isnan(values) & (weights > 0)
-    return float(np.average(values[counted], weights=weights[counted])) if counted.any() else float("nan")
+    for row, (a, b) in enumerate(zip(film_pairs["film_a"], film_pairs["film_b"], strict=True)):
+        if len(shares[a]) and len(shares[b]):
+            values[row] = shares[a].mul(shares[b], fill_value=0).sum()
+    return values
 
 
 def precision_interval(
@@ -207,22 +207,27 @@ def precision_by_score(
 
     Args:
         scene_pairs: film_a, film_b, shot_a, shot_b, n_shots, score, rank.
-        themes: film_id -> label per shot.
+        themes: film_id -> label per shot; {} where they are not known.
         ratios: shares to keep, above 0 and at most 1.
 
     Returns:
-        ratio, lowest_score (of what is kept), n_pairs, n_same, precision.
+        ratio, lowest_score (of what is kept), n_pairs, n_same, precision. No row without pairs or themes.
     """
-    same = same_theme(scene_pairs, themes)
-    rank = scene_pairs["rank"].to_numpy()
-    total = scene_pairs.groupby(["film_a", "film_b"])["rank"].transform("size").to_numpy()
-    score = scene_pairs["score"].to_numpy()
+    if wrong := [ratio for ratio in ratios if not 0 < ratio <= 1]:
+        raise M2SError(f"ratio is {wrong[0]}: it is a share, above 0 and at most 1")
     rows = []
-    for ratio in ratios:
-        if not 0 < ratio <= 1:
-            raise M2SError(f"ratio is {ratio}: it is a share, above 0 and at most 1")
-        kept = rank <= [keep_count(count, ratio) for count in total]
-        lowest = float(score[kept].min()) if kept.any() else float("nan")
-        precision = float(same[kept].mean()) if kept.any() else float("nan")
-        rows.append((float(ratio), lowest, int(kept.sum()), int(same[kept].sum()), precision))
-    return pd.DataFrame(rows, columns=["ratio", "lowest_score", "n_pairs", "n_same", "precision"])
+    if themes and len(scene_pairs):
+        same, rank = same_theme(scene_pairs, themes), scene_pairs["rank"].to_numpy()
+        total = scene_pairs.groupby(["film_a", "film_b"])["rank"].transform("size").to_numpy()
+        for ratio in ratios:
+            kept = rank <= [keep_count(count, ratio) for count in total]
+            lowest = float(scene_pairs["score"][kept].min())
+            rows.append((float(ratio), lowest, int(kept.sum()), int(same[kept].sum()), same[kept].mean()))
+    kinds = {
+        "ratio": float,
+        "lowest_score": float,
+        "n_pairs": np.int64,
+        "n_same": np.int64,
+        "precision": float,
+    }
+    return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)

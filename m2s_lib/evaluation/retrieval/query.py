@@ -68,7 +68,7 @@ class QueryEncoders:
 
     @cached_property
     def _movie_encoder(self):
-        from m2s_lib.method.movie_similarity import load_movie_encoder
+        from m2s_lib.method.movie_encoder import load_movie_encoder
 
         return load_movie_encoder(self._file("02_movie_similarity/movie_encoder.safetensors")).encoder
 

@@ -19,7 +19,7 @@ from m2s_lib.evaluation.encoders.encoders import (
 from m2s_lib.evaluation.paper.mining_precision import scene_theme
 from m2s_lib.evaluation.retrieval.index import open_index, precision_at_k, query_precision, search
 from m2s_lib.films.store.shot_store import ShotStore
-from m2s_lib.method.movie_similarity import MovieEncoder, load_movie_encoder
+from m2s_lib.method.movie_encoder import MovieEncoder, load_movie_encoder
 
 
 def scene_table(stores: Mapping[str, ShotStore], n: int, stride: int) -> pd.DataFrame:

@@ -16,15 +16,15 @@ import pandas as pd
 from m2s_lib.errors import M2SError
 from m2s_lib.films.similarity.neighbour_ranking import (
     nearest_by_dot,
-    nearest_by_lift,
+    nearest_by_views,
     successive_views,
     symmetric_views,
     undirected_pairs,
 )
 from m2s_lib.films.similarity.text_embeddings import embed_texts
-from m2s_lib.films.similarity.watch_log import match_watch_log
+from m2s_lib.films.similarity.watch_log import NoFilmPairs, match_watch_log
 
-ORDERS = ("symmetric", "watched_after")
+ORDERS, SCORES = ("symmetric", "watched_after"), ("lift", "count")
 
 
 def cowatch_neighbours(
@@ -35,10 +35,12 @@ def cowatch_neighbours(
     min_count: int = 10,
     shrinkage: float = 20.0,
     window: int = 5,
+    score: str = "lift",
 ) -> pd.DataFrame:
-    """Film pairs that the same people watched, ranked, corrected for popularity (§4.1.1).
+    """Film pairs that the same people watched, ranked (§4.1.1).
 
-    The score is a discounted pointwise mutual information,
+    `score="count"` is the paper's: the films most often watched after a film, n_ab. Corrected for popularity
+    by `score="lift"` it is a discounted pointwise mutual information,
 
         score(a, b) = log( n_ab * N / (n_a * n_b) ) * n_ab / (n_ab + shrinkage)
 
@@ -65,15 +67,17 @@ def cowatch_neighbours(
         shrinkage: users at which a pair keeps half of its score, 0 or more; 0 is the plain lift, which
             prefers obscure pairs; 50 and more leans to the well known.
         window: moments that count as "after", 1 or more; 1 is the very next one.
+        score: "lift" or "count"; `shrinkage` is of the first alone.
 
     Returns:
         film_pairs table, source "cowatch".
 
     Raises:
-        M2SError: no film in common, no times where they are needed, or no pair left.
+        M2SError: no times where they are needed. NoFilmPairs: no film in common, or no pair left.
     """
-    if order not in ORDERS:
-        raise M2SError(f"order is {order!r}, expected one of {ORDERS}")
+    for name, value, known in (("order", order, ORDERS), ("score", score, SCORES)):
+        if value not in known:
+            raise M2SError(f"{name} is {value!r}, expected one of {known}")
     _at_least(1, neighbours=neighbours, min_count=min_count, window=window)
     _at_least(0, shrinkage=shrinkage)
     matched, counts = match_watch_log(log, films)
@@ -82,15 +86,14 @@ def cowatch_neighbours(
         left, right, margins = symmetric_views(matched, ids, min_count)
     else:
         left, right, margins = successive_views(matched, ids, window, counts)
-    named = nearest_by_lift(left, right, margins, neighbours, min_count, shrinkage)
+    named = nearest_by_views(left, right, margins, neighbours, min_count, shrinkage, score)
     if not len(named[0]):
         viewers = matched.groupby("film_id", observed=True)["user"].nunique().nlargest(2).tolist()
-        raise M2SError(
+        raise NoFilmPairs(
             f"no two of the {counts['matched_films']:,} films go together more often than chance for at "
-            "least "
-            f"min_count={min_count} users (the most watched films have {viewers} viewers; "
-            f"{counts['users']:,} "
-            f"users, {counts['rows_matched']:,} views): lower min_count or give a longer watch log"
+            f"least min_count={min_count} users (the most watched films have {viewers} viewers; "
+            f"{counts['users']:,} users, {counts['rows_matched']:,} views): lower min_count or give a longer "
+            "watch log"
         )
     return undirected_pairs(ids, *named, "cowatch", counts)
 
@@ -121,10 +124,10 @@ def genre_neighbours(films: pd.DataFrame, neighbours: int = 3, seed: int = 0) ->
         ranks += range(1, len(drawn) + 1)
     counts = {"films_without_genres": int((~member.any(1)).sum())}
     if not rows:
-        raise M2SError(
+        raise NoFilmPairs(
             f"no two of the {len(ids):,} films share a genre ({counts['films_without_genres']:,} have none): "
-            "give "
-            "the metadata table a column genres such as 'Drama|Comedy', or take another source of similarity"
+            "give the metadata table a column genres such as 'Drama|Comedy', or take another source of "
+            "similarity"
         )
     a, b = member[rows], member[cols]
     return undirected_pairs(ids, rows, cols, ranks, (a & b).sum(1) / (a | b).sum(1), "genre", counts)
@@ -144,19 +147,18 @@ def synopsis_neighbours(films: pd.DataFrame, neighbours: int = 3, model: str = "
     _at_least(1, neighbours=neighbours)
     ids = _film_ids(films)
     synopses = _column(films, "synopsis").reindex(ids).str.strip()
-    told = np.flatnonzero(synopses != "")
-    counts = {"films_without_synopsis": len(ids) - len(told)}
-    if len(told) < 2:
-        raise M2SError(
-            f"{len(told)} of {len(ids):,} films have a synopsis, at least 2 are needed: give the metadata "
-            "table a "
-            "column synopsis, or take another source of similarity"
+    known = np.flatnonzero(synopses != "")
+    counts = {"films_without_synopsis": len(ids) - len(known)}
+    if len(known) < 2:
+        raise NoFilmPairs(
+            f"{len(known)} of {len(ids):,} films have a synopsis, at least 2 are needed: give the metadata "
+            "table a column synopsis, or take another source of similarity"
         )
-    embeddings = embed_texts(synopses.iloc[told].tolist(), model)
+    embeddings = embed_texts(synopses.iloc[known].tolist(), model)
     named = nearest_by_dot(embeddings, neighbours)
     if not len(named[0]):
-        raise M2SError(f"the {len(told):,} synopses have no word in common: give longer synopses")
-    return undirected_pairs(ids, told[named[0]], told[named[1]], named[2], named[3], "synopsis", counts)
+        raise NoFilmPairs(f"the {len(known):,} synopses have no word in common: give longer synopses")
+    return undirected_pairs(ids, known[named[0]], known[named[1]], named[2], named[3], "synopsis", counts)
 
 
 def random_pairs(films: pd.DataFrame, neighbours: int = 3, seed: int = 0) -> pd.DataFrame:
@@ -196,13 +198,10 @@ def show_neighbours(
     for name in titles:
         film = _find_title(by_id, name)
         rows = both[both["film_a"] == film].drop_duplicates("film_b").head(neighbours)
-        found = (
-            by_id.reindex(rows["film_b"])[columns]
-            .reset_index(drop=True)
-            .rename(columns={"title": "neighbour"})
-        )
-        found.insert(0, "film", by_id.at[film, "title"])
-        out.append(found.assign(score=rows["score"].round(3).to_numpy(), source=rows["source"].to_numpy()))
+        named = by_id.reindex(rows["film_b"])[columns].reset_index(drop=True)
+        named = named.rename(columns={"title": "neighbour"})
+        named.insert(0, "film", by_id.at[film, "title"])
+        out.append(named.assign(score=rows["score"].round(3).to_numpy(), source=rows["source"].to_numpy()))
     return pd.concat(out, ignore_index=True) if out else pd.DataFrame()
 
 

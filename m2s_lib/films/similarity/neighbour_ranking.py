@@ -9,12 +9,10 @@ from m2s_lib.progress import progress
 
 _CELLS = 4_000_000  # cells of the film x film table that are looked at together: bounds the memory
 
-Margins = tuple[
-    np.ndarray, np.ndarray, float
-]  # how often a film comes first [F], comes second [F], and all in all
-Named = tuple[
-    np.ndarray, np.ndarray, np.ndarray, np.ndarray
-]  # directed neighbours: film, neighbour, rank, score
+# how often a film comes first [F], comes second [F], and all in all
+Margins = tuple[np.ndarray, np.ndarray, float]
+# directed neighbours: film, neighbour, rank, score
+Named = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def symmetric_views(
@@ -50,15 +48,13 @@ def successive_views(
     if not len(timed):
         raise M2SError(
             f'none of the {len(log):,} views in the watch log has a time, and order="watched_after" goes by '
-            "time: "
-            'give the log a column time, or take order="symmetric"'
+            'time: give the log a column time, or take order="symmetric"'
         )
     table = pd.DataFrame({"user": _codes(timed["user"])[0], "film": _film_index(timed, ids)})
     table["time"] = timed["time"].to_numpy()
     first = table.groupby(["user", "film"], sort=False)["time"].min().reset_index()
-    moment = (
-        first.groupby(["user", "time"], sort=True).ngroup().to_numpy()
-    )  # a user's moments are consecutive
+    # a user's moments are consecutive
+    moment = first.groupby(["user", "time"], sort=True).ngroup().to_numpy()
     shape = (int(moment.max()) + 1, len(ids))
     films = _ones(moment, first["film"].to_numpy(), shape)
     user = np.zeros(shape[0], np.int64)
@@ -71,15 +67,16 @@ def successive_views(
     return films, nexts, (begins, follows, float(begins.sum()))
 
 
-def nearest_by_lift(
+def nearest_by_views(
     left: sparse.csr_array,
     right: sparse.csr_array,
     margins: Margins,
     neighbours: int,
     min_count: int,
     shrinkage: float,
+    score: str = "lift",
 ) -> Named:
-    """The best `neighbours` of each film by the discounted mutual information of `cowatch_neighbours`.
+    """The best `neighbours` of each film by the scores of `cowatch_neighbours`.
 
     Args:
         left, right: [rows, F]; left^T right are the counts of film pairs, made in blocks of films.
@@ -91,17 +88,20 @@ def nearest_by_lift(
     begins, follows, total = margins
     n_films = left.shape[1]
     block = max(1, _CELLS // n_films)
-    by_film, found = left.T.tocsr(), []
+    by_film, named = left.T.tocsr(), []
     for start in progress(range(0, n_films, block), "counting films watched together", unit="blocks"):
         together = (by_film[start : start + block] @ right).tocoo()  # [block, F]
         a, b, n_ab = together.row + start, together.col, together.data
         kept = (a != b) & (n_ab >= min_count)
         a, b, n_ab = a[kept], b[kept], n_ab[kept]
-        lift = n_ab * float(total) / (begins[a].astype(float) * follows[b])
-        score = np.log(lift) * n_ab / (n_ab + shrinkage)
-        more = score > 0
-        found.append(_first_of_each(a[more], b[more], score[more], neighbours))
-    return tuple(np.concatenate(part) for part in zip(*found, strict=True))
+        if score == "count":
+            values = n_ab.astype(float)
+        else:
+            lift = n_ab * float(total) / (begins[a].astype(float) * follows[b])
+            values = np.log(lift) * n_ab / (n_ab + shrinkage)
+        more = values > 0
+        named.append(_first_of_each(a[more], b[more], values[more], neighbours))
+    return tuple(np.concatenate(part) for part in zip(*named, strict=True))
 
 
 def nearest_by_dot(embeddings: np.ndarray | sparse.csr_array, neighbours: int) -> Named:
@@ -113,7 +113,7 @@ def nearest_by_dot(embeddings: np.ndarray | sparse.csr_array, neighbours: int) -
     """
     n = embeddings.shape[0]
     block = max(1, _CELLS // n)
-    found = []
+    named = []
     for start in range(0, n, block):
         dots = embeddings[start : start + block] @ embeddings.T  # [block, F]
         dots = dots.toarray() if sparse.issparse(dots) else np.asarray(dots)
@@ -122,8 +122,8 @@ def nearest_by_dot(embeddings: np.ndarray | sparse.csr_array, neighbours: int) -
         k = min(neighbours, n - 1)
         least = np.partition(dots, n - k, axis=1)[:, n - k, None]  # [block, 1]; ties at the edge stay in
         a, b = np.nonzero((dots >= least) & (dots > 0))
-        found.append(_first_of_each(a + start, b, dots[a, b].astype(float), neighbours))
-    return tuple(np.concatenate(part) for part in zip(*found, strict=True))
+        named.append(_first_of_each(a + start, b, dots[a, b].astype(float), neighbours))
+    return tuple(np.concatenate(part) for part in zip(*named, strict=True))
 
 
 def undirected_pairs(ids, film, neighbour, rank, score, source: str, counts: dict[str, int]) -> pd.DataFrame:

@@ -13,32 +13,47 @@ from m2s_lib.films.similarity.metadata_similarity import (
     show_neighbours,
     synopsis_neighbours,
 )
-from m2s_lib.films.similarity.watch_log import (
-    match_watch_log,
-    movielens_films,
-    read_movielens,
-    read_watch_log,
-)
+from m2s_lib.films.similarity.watch_log import NoFilmPairs, match_watch_log, movielens_films, read_any_log
 
 SOURCES = ("cowatch", "genre", "synopsis", "random")
+AUTO = ("cowatch", "synopsis", "genre", "random")  # what `auto` tries, the best first
+_BEST = {"by": ["rank", "score", "film_a", "film_b"], "ascending": [True, False, True, True]}
 
 
-def read_any_log(path: str | os.PathLike) -> pd.DataFrame:
-    """A watch log from a MovieLens folder or from a CSV or parquet table (user, film_id, time)."""
-    return read_movielens(path) if Path(path).is_dir() else read_watch_log(path)
+def film_pairs_by_source(
+    source: str, control: str, films: pd.DataFrame, **how
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Similar film pairs by the chosen kind of metadata, and those of a second kind to compare with.
+
+    Args:
+        source: one of SOURCES, or 'auto': the first of AUTO that gives pairs.
+        control: one of SOURCES, or '' for none; one that gives no pairs is left out.
+        films, how: as in `similar_films`.
+
+    Returns:
+        source -> film pairs, the chosen one first; and a sentence on each kind that gave none.
+
+    Raises:
+        M2SError: as `similar_films`, for a source that is asked for by name.
+    """
+    pairs, notes = {}, []
+    if source == "auto":
+        for name in AUTO:
+            if _added(pairs, notes, name, films, how):
+                break
+    else:
+        pairs[source] = similar_films(source, films, **how)
+    if control and control not in pairs:
+        _added(pairs, notes, control, films, how)
+    return pairs, notes
 
 
-def choose_source(source: str, films: pd.DataFrame, watch_log: str) -> str:
-    """The source that 'auto' stands for: the first of co-watch, genre, synopsis that there is data for,
-    else random."""
-    if source != "auto":
-        return source
-    if watch_log:
-        return "cowatch"
-    for column, name in (("genres", "genre"), ("synopsis", "synopsis")):
-        if (films[column].fillna("").str.len() > 0).sum() >= 2:
-            return name
-    return "random"
+def _added(pairs: dict, notes: list[str], source: str, films: pd.DataFrame, how: dict) -> bool:
+    try:
+        pairs[source] = similar_films(source, films, **how)
+    except NoFilmPairs as error:
+        notes.append(f"No film pairs by {source}: {error}.")
+    return source in pairs
 
 
 def similar_films(
@@ -51,8 +66,10 @@ def similar_films(
     min_count: int = 10,
     shrinkage: float = 20.0,
     window: int = 5,
+    score: str = "lift",
     synopsis_model: str = "tfidf",
     seed: int = 0,
+    pairs_per_film: float = 0.0,
 ) -> pd.DataFrame:
     """Similar film pairs by one kind of metadata.
 
@@ -60,21 +77,23 @@ def similar_films(
         source: 'cowatch', 'genre', 'synopsis' or 'random' (the control of Table 1, row 10).
         films: the film table, benchmark films already left out.
         watch_log: for 'cowatch'; the other arguments are those of `metadata_similarity`.
+        pairs_per_film: keep this many pairs a film, so that sources are equally large: the best of 'cowatch'
+            and 'synopsis', of 'genre' and 'random' any; 0 keeps all.
 
     Returns:
         film_a < film_b, rank, score, source. `attrs["counts"]` says what could not be used.
 
     Raises:
-        M2SError: an unknown source, co-watch without a log, or a source that gives no pair at all.
+        M2SError: an unknown source. NoFilmPairs: co-watch without a log, a source that gives no pair at all.
     """
     if source == "cowatch":
         if not watch_log:
-            raise M2SError(
+            raise NoFilmPairs(
                 "metadata_source 'cowatch' needs a watch log: set 02.watch_log to a MovieLens folder or table"
             )
         log, counts = match_watch_log(read_any_log(watch_log), films)
-        pairs = cowatch_neighbours(log, films, neighbours, order, min_count, shrinkage, window)
-        pairs.attrs["counts"] = {**counts, **pairs.attrs.get("counts", {})}
+        pairs = cowatch_neighbours(log, films, neighbours, order, min_count, shrinkage, window, score)
+        pairs.attrs["counts"] = {**counts, **pairs.attrs["counts"]}
     elif source == "genre":
         pairs = genre_neighbours(films, neighbours, seed)
     elif source == "synopsis":
@@ -83,49 +102,43 @@ def similar_films(
         pairs = random_pairs(films, neighbours, seed)
     else:
         raise M2SError(f"metadata source {source!r} is unknown: use one of {list(SOURCES)}")
-    if pairs.empty:
-        raise M2SError(
-            f"{source} gives no similar pair among {len(films)} films ({pairs.attrs.get('counts', {})}): "
-            f"add the metadata, or set 02.metadata_source to one of {[s for s in SOURCES if s != source]}"
-        )
-    return _leave_dissimilar(pairs, len(films))
+    if pairs_per_film:
+        drawn = pairs.sample(frac=1, random_state=seed) if source in ("genre", "random") else None
+        pairs = _cut(pairs, round(pairs_per_film * len(films)), "left_out_for_size", drawn)
+    # at most half of all film pairs may be similar, or a handful of films would leave none to tell them from
+    return _cut(pairs, len(films) * (len(films) - 1) // 4, "left_out_for_contrast")
 
 
-def _leave_dissimilar(pairs: pd.DataFrame, n_films: int) -> pd.DataFrame:
-    """At most half of all film pairs may be similar, or a handful of films would leave none to tell them
-    from."""
-    most = max(1, n_films * (n_films - 1) // 4)
+def _cut(pairs: pd.DataFrame, most: int, reason: str, order: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The first `most` pairs of `order` (None: the best), at least one, in the order of `pairs`."""
+    most = max(1, most)
     if len(pairs) <= most:
         return pairs
-    best = pairs.sort_values(["rank", "score", "film_a", "film_b"], ascending=[True, False, True, True]).head(
-        most
-    )
-    best = best.sort_index().reset_index(drop=True)
-    best.attrs["counts"] = {
-        **pairs.attrs.get("counts", {}),
-        "pairs": most,
-        "left_out_for_contrast": len(pairs) - most,
-    }
-    return best
-
-
-def log_catalogue(watch_log: str | os.PathLike) -> pd.DataFrame:
-    """The films that a MovieLens folder knows by title (film_id, title, year, genres, …); empty for other
-    logs."""
-    if watch_log and (Path(watch_log) / "movies.csv").is_file():
-        return movielens_films(watch_log)
-    return pd.DataFrame({"film_id": [], "title": []})
+    order = pairs.sort_values(**_BEST) if order is None else order
+    kept = order.head(most).sort_index().reset_index(drop=True)
+    kept.attrs["counts"] = {**pairs.attrs["counts"], "pairs": most, reason: len(pairs) - most}
+    return kept
 
 
 def log_neighbours(
     watch_log: str | os.PathLike,
-    catalogue: pd.DataFrame,
     titles: list[str],
     neighbours: int = 3,
     order: str = "symmetric",
     shrinkage: float = 20.0,
-) -> pd.DataFrame:
-    """Co-watch neighbours of some titles among all films of a watch log, as a table to read."""
-    log, _ = match_watch_log(read_any_log(watch_log), catalogue)
-    pairs = cowatch_neighbours(log, catalogue, neighbours, order, shrinkage=shrinkage)
-    return show_neighbours(pairs, catalogue, titles, neighbours)
+) -> pd.DataFrame | str:
+    """Co-watch neighbours of some titles among all films of a MovieLens folder, as a table to read.
+
+    Returns:
+        The table, or a sentence where the log knows no titles or none of these.
+    """
+    if not watch_log or not (Path(watch_log) / "movies.csv").is_file():
+        return "The watch log names no titles (02.watch_log is not a MovieLens folder): nothing to show here."
+    films = movielens_films(watch_log)
+    shown = [title for title in titles if title in set(films["title"])]
+    if not shown:
+        return f"None of 02.show_titles is among the {len(films):,} films of the watch log."
+    log, _ = match_watch_log(read_any_log(watch_log), films)
+    return show_neighbours(
+        cowatch_neighbours(log, films, neighbours, order, shrinkage=shrinkage), films, shown, neighbours
+    )

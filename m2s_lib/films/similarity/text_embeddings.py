@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from m2s_lib.errors import M2SError
+from m2s_lib.films.similarity.watch_log import NoFilmPairs
 
 
 def embed_texts(texts: list[str], model: str = "tfidf") -> np.ndarray | sparse.csr_array:
@@ -39,7 +40,7 @@ def _tfidf(texts: list[str]) -> sparse.csr_array:
     try:
         return sparse.csr_array(vectorizer.fit_transform(texts))
     except ValueError as error:  # no word is left after the stop words
-        raise M2SError(
+        raise NoFilmPairs(
             f"the {len(texts):,} synopses have no words in them ({error}): check the column"
         ) from error
 

@@ -80,6 +80,20 @@ def test_one_film_pair(stores):
     assert "千と千尋 ünï" in alt_text(fig)
 
 
+def test_themes_stand_below_the_scenes_with_a_tick_or_a_cross(stores):
+    themes = {"theme_a": ["chase", "duel"], "theme_b": ["chase", "feast"]}
+    fig = scene_pairs_figure({"ours": pairs(rows=2).assign(**themes), "raw": pairs(rows=1)}, stores, TITLES)
+    marked = [t for t in texts(fig) if t[0] in "✓✗"]
+    assert marked == ["✓ chase", "✓ chase", "✗ duel", "✗ feast"]
+    check_layout(fig)
+    assert "ours: 2 scene pairs, 1 of the same theme, scores" in alt_text(fig)
+    assert "raw: 1 scene pairs, scores" in alt_text(fig)
+    unknown = scene_pairs_figure(pairs(rows=2).assign(theme_a="", theme_b=""), stores, TITLES)
+    plain = scene_pairs_figure(pairs(rows=2), stores, TITLES)
+    assert texts(unknown) == texts(plain)
+    assert (unknown.get_size_inches() == plain.get_size_inches()).all()
+
+
 def test_several_encoders_on_the_same_film_pair(stores):
     fig = scene_pairs_figure({"ours": pairs(), "CLIP $1$": pairs(rows=2)}, stores, TITLES, n_rows=3)
     assert len(pictures(fig)) == 2 * (3 + 2)
@@ -103,8 +117,7 @@ def test_several_film_pairs_have_their_titles_in_each_row(stores):
 
 
 def test_pairs_that_cannot_be_drawn(stores):
-    with pytest.raises(M2SError, match="no scene pair to draw: the table has 0 rows"):
-        scene_pairs_figure(pairs().head(0), stores, TITLES)
+    assert scene_pairs_figure(pairs().head(0), stores, TITLES).startswith("There is no scene pair to draw")
     with pytest.raises(M2SError, match="film z has no shot store among the 3 given"):
         scene_pairs_figure(pairs("a", "z"), stores, TITLES)
     with pytest.raises(M2SError, match="film a: a scene of 40 shots"):

@@ -7,6 +7,7 @@ import pytest
 from m2s_lib.evaluation.paper.mining_comparison import compare_mining
 from m2s_lib.evaluation.paper.mining_precision import scene_theme
 from m2s_lib.mining.scene_mining import mine_pairs
+from m2s_lib.mining.similar_scenes import MiningConfig
 
 COLUMNS = ["encoder", "mean", "ci_low", "ci_high", "seeds", "film_pairs", "n_pairs"]
 
@@ -70,8 +71,8 @@ def test_features_that_are_the_theme_beat_features_that_are_noise():
     knows = {f: (np.eye(6)[t] + 0.1 * rng.normal(size=(24, 6))).astype(np.float32) for f, t in themes.items()}
     noise = {s: {f: rng.normal(size=(24, 6)).astype(np.float32) for f in names} for s in range(3)}
     mined = {
-        "knows": {0: mine_pairs(knows, pairs, 4)},
-        "noise": {s: mine_pairs(x, pairs, 4) for s, x in noise.items()},
+        "knows": {0: mine_pairs(knows, pairs, MiningConfig(4))},
+        "noise": {s: mine_pairs(x, pairs, MiningConfig(4)) for s, x in noise.items()},
     }
     found = compare_mining(mined, pairs, themes, 4).set_index("encoder")
     assert found["mean"]["knows"] > 0.9
@@ -84,3 +85,11 @@ def test_an_encoder_without_scene_pairs_is_not_measured():
     row = compare_mining({"E": {0: empty}}, film_pairs(AB), THEMES, 2).set_index("encoder").loc["E"]
     assert np.isnan(row["mean"])
     assert row.n_pairs == 0
+
+
+def test_without_themes_the_table_has_its_columns_and_no_row():
+    mined = {"E": {0: scene_pairs([(*AB, 0, 0)])}}
+    table, measured = (compare_mining(mined, film_pairs(AB), themes, 2) for themes in ({}, THEMES))
+    assert len(table) == 0
+    assert table.dtypes.to_dict() == measured.dtypes.to_dict()
+    assert list(table.columns) == COLUMNS

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.paper.mining_precision import (
-    chance_precision,
+    chance_precisions,
     count_same_theme,
-    mining_precision,
+    pair_themes,
     precision_by_score,
     precision_by_theme,
     precision_interval,
+    same_theme,
     scene_theme,
     scene_themes,
 )
@@ -71,17 +72,24 @@ def test_scenes_beyond_the_film_are_refused():
 
 
 def test_precision_by_hand():
-    assert mining_precision(PAIRS, THEMES) == 0.5
+    assert same_theme(PAIRS, THEMES).tolist() == [True, False, True, False]
     counts = count_same_theme(PAIRS, THEMES)
     assert counts.to_dict("records") == [
         {"film_a": "a", "film_b": "b", "n_pairs": 3, "n_same": 2},
         {"film_a": "a", "film_b": "c", "n_pairs": 1, "n_same": 0},
     ]
-    assert np.isnan(mining_precision(PAIRS.iloc[:0], THEMES))
-    shuffled = PAIRS.sample(frac=1, random_state=0)
-    assert mining_precision(shuffled, THEMES) == 0.5
-    numbers = {film: [hash(t) % 97 for t in labels] for film, labels in THEMES.items()}
-    assert mining_precision(PAIRS, numbers) == 0.5
+    assert len(same_theme(PAIRS.iloc[:0], THEMES)) == 0
+    assert same_theme(PAIRS.iloc[::-1], THEMES).tolist() == [False, True, False, True]
+    numbers = {film: [["war", "love", "heist"].index(t) for t in labels] for film, labels in THEMES.items()}
+    assert same_theme(PAIRS, numbers).tolist() == [True, False, True, False]
+
+
+def test_the_themes_of_each_pair():
+    table = pair_themes(PAIRS.iloc[::-1], THEMES)
+    assert table["theme_a"].tolist() == ["war", "love", "war", "love"]
+    assert table["theme_b"].tolist() == ["heist", "love", "heist", "love"]
+    assert table.drop(columns=["theme_a", "theme_b"]).equals(PAIRS.iloc[::-1])
+    assert pair_themes(PAIRS, {})["theme_a"].eq("").all()
 
 
 def test_chance_is_the_share_over_all_window_pairs():
@@ -93,17 +101,16 @@ def test_chance_is_the_share_over_all_window_pairs():
             for j in range(len(THEMES[b]) - 2)
         ]
         shares.append(np.mean(same))
-    assert chance_precision(FILM_PAIRS, THEMES, 3) == pytest.approx(np.mean(shares))
-    assert chance_precision(FILM_PAIRS, THEMES, 3, weights=[3, 1]) == pytest.approx(
-        (3 * shares[0] + shares[1]) / 4
-    )
+    assert chance_precisions(FILM_PAIRS, THEMES, 3) == pytest.approx(shares)
     assert shares[1] == 0 < shares[0]
 
 
 def test_films_too_short_for_a_scene_do_not_count():
     themes = THEMES | {"c": ["heist"]}
-    assert chance_precision(FILM_PAIRS, themes, 3) == chance_precision(FILM_PAIRS.iloc[:1], THEMES, 3)
-    assert np.isnan(chance_precision(FILM_PAIRS, themes, 7))
+    first, second = chance_precisions(FILM_PAIRS, themes, 3)
+    assert first == chance_precisions(FILM_PAIRS.iloc[:1], THEMES, 3)[0]
+    assert np.isnan(second)
+    assert np.isnan(chance_precisions(FILM_PAIRS, themes, 7)).all()
 
 
 def test_random_scene_pairs_reach_chance():
@@ -111,17 +118,17 @@ def test_random_scene_pairs_reach_chance():
     themes = {film: rng.integers(0, 3, size=60) for film in "ab"}
     picks = rng.integers(0, 52, size=(4000, 2))
     pairs = scene_pairs([("a", "b", i, j, 0.0, 1) for i, j in picks]).assign(n_shots=9)
-    chance = chance_precision(pd.DataFrame({"film_a": ["a"], "film_b": ["b"]}), themes, 9)
-    assert mining_precision(pairs, themes) == pytest.approx(chance, abs=0.03)
+    (chance,) = chance_precisions(pd.DataFrame({"film_a": ["a"], "film_b": ["b"]}), themes, 9)
+    assert same_theme(pairs, themes).mean() == pytest.approx(chance, abs=0.03)
 
 
 def test_bad_themes_are_named():
     with pytest.raises(M2SError, match="film 'b' has no themes"):
-        mining_precision(PAIRS, {"a": THEMES["a"]})
+        same_theme(PAIRS, {"a": THEMES["a"]})
     with pytest.raises(M2SError, match="film 'c', shot 1: the theme is missing"):
-        mining_precision(PAIRS, THEMES | {"c": ["heist", None, "heist", "heist", "heist"]})
+        same_theme(PAIRS, THEMES | {"c": ["heist", None, "heist", "heist", "heist"]})
     with pytest.raises(M2SError, match="film 'b': a scene of 3 shots from shot 3 does not fit its 4 themes"):
-        mining_precision(PAIRS, THEMES | {"b": THEMES["b"][:4]})
+        same_theme(PAIRS, THEMES | {"b": THEMES["b"][:4]})
 
 
 def results(rng, seeds, pairs, precision, spread_seed=0.0, spread_pair=0.0, n=20):
@@ -194,6 +201,9 @@ def test_precision_against_what_is_kept():
     assert precision_by_score(PAIRS, THEMES)["ratio"].tolist() == pytest.approx(np.arange(0.1, 1.05, 0.1))
     with pytest.raises(M2SError, match="ratio is 0"):
         precision_by_score(PAIRS, THEMES, [0])
+    for empty in (precision_by_score(PAIRS, {}), precision_by_score(PAIRS.head(0), THEMES)):
+        assert len(empty) == 0
+        assert empty.dtypes.to_dict() == table.dtypes.to_dict()
 
 
 def test_precision_by_theme_by_hand():
@@ -202,8 +212,11 @@ def test_precision_by_theme_by_hand():
         [("a", "b", 0, 0), ("a", "b", 0, 3), ("a", "b", 3, 3)],
         columns=["film_a", "film_b", "shot_a", "shot_b"],
     ).assign(n_shots=3)
-    found = precision_by_theme(pairs, themes)
+    found = precision_by_theme({"E": pairs, "raw": pairs.iloc[[0]]}, themes)
     assert found.to_dict("list") == {
-        "theme": ["duel", "feast"], "n_pairs": [2, 1], "n_same": [1, 0], "precision": [0.5, 0.0],
+        "encoder": ["E", "E", "raw"], "theme": ["duel", "feast", "duel"], "n_pairs": [2, 1, 1],
+        "n_same": [1, 0, 1], "precision": [0.5, 0.0, 1.0],
     }  # fmt: skip
-    assert precision_by_theme(pairs[:0], themes).empty
+    for empty in (precision_by_theme({"E": pairs[:0]}, themes), precision_by_theme({"E": pairs}, {})):
+        assert len(empty) == 0
+        assert empty.dtypes.to_dict() == found.dtypes.to_dict()

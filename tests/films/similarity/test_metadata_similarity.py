@@ -121,6 +121,23 @@ def test_watched_after_equals_the_oracle(seed, window):
         assert got[pair] == (rank, pytest.approx(score, abs=1e-9))
 
 
+@pytest.mark.parametrize("order", ["symmetric", "watched_after"])
+def test_the_papers_score_is_the_count(order):
+    """The films most often watched after each film, ranked by how often; popular ones included."""
+    log, films = random_log(3, times=6), film_table(9)
+    n_ab = together_symmetric(log)[0] if order == "symmetric" else together_after(log, 2)[0]
+    pairs = cowatch_neighbours(log, films, 2, order, min_count=2, window=2, score="count")
+    expected = {}
+    for a in films["film_id"]:
+        after = sorted((-n, b) for (first, b), n in n_ab.items() if first == a and n >= 2)
+        for rank, (n, b) in enumerate(after[:2], start=1):
+            old = expected.get((min(a, b), max(a, b)), (rank, -math.inf))
+            expected[min(a, b), max(a, b)] = (min(old[0], rank), max(old[1], -n))
+    assert as_dict(pairs) == expected
+    with pytest.raises(M2SError, match="score is 'votes', expected one of"):
+        cowatch_neighbours(log, films, score="votes")
+
+
 def test_popular_films_are_not_everybodys_neighbour():
     """Everyone saw the blockbuster; a and b share few viewers, but nearly all of theirs."""
     views = [(u, "blockbuster") for u in range(100)]

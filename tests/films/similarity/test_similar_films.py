@@ -1,5 +1,7 @@
 """One name for every kind of metadata: what it chooses, what it gives, what it says when it cannot."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +15,11 @@ from m2s_lib.films.similarity.metadata_similarity import (
 )
 from m2s_lib.films.similarity.similar_films import (
     SOURCES,
-    choose_source,
-    log_catalogue,
+    film_pairs_by_source,
     log_neighbours,
-    read_any_log,
     similar_films,
 )
+from m2s_lib.films.similarity.watch_log import NoFilmPairs, read_any_log
 from m2s_lib.films.store.film_table import read_film_table
 from m2s_lib.films.store.ingest import ingest_films
 
@@ -75,13 +76,78 @@ def test_cowatch_finds_who_was_watched_by_the_same_people(films, log):
     assert after.attrs["counts"]["views_without_time"] == 0  # counted where times count
 
 
-def test_auto_takes_the_first_there_is_data_for(films):
-    assert choose_source("random", films, "log.csv") == "random"
-    assert choose_source("auto", films, "log.csv") == "cowatch"
-    assert choose_source("auto", films, "") == "genre"
-    assert choose_source("auto", films.assign(genres=None), "") == "synopsis"
-    one = films.assign(genres="", synopsis=["only one"] + [""] * 7)
-    assert choose_source("auto", one, "") == "random"
+NOTHING = {"genres": "", "synopsis": None}
+ONE_OF_EACH = {"genres": ["Drama"] + [""] * 7, "synopsis": ["only one"] + [""] * 7}
+
+
+@pytest.mark.parametrize(
+    ("with_log", "metadata", "source", "notes"),
+    [
+        (True, {}, "cowatch", []),
+        (False, {}, "synopsis", ["No film pairs by cowatch: .* set 02.watch_log"]),
+        (False, {"synopsis": ""}, "genre", ["by cowatch", "by synopsis: 0 of 8 films have a synopsis"]),
+        (
+            False,
+            NOTHING,
+            "random",
+            ["by cowatch", "by synopsis", "by genre: no two of the 8 films share a genre"],
+        ),
+        (False, ONE_OF_EACH, "random", ["by cowatch", "1 of 8 films have a synopsis", r"\(7 have none\)"]),
+    ],
+)
+def test_auto_takes_the_first_that_gives_film_pairs(films, log, with_log, metadata, source, notes):
+    how = {"watch_log": log if with_log else "", "min_count": 2, "shrinkage": 1.0}
+    pairs, said = film_pairs_by_source("auto", "", films.assign(**metadata), **how)
+    assert list(pairs) == [source]
+    pd.testing.assert_frame_equal(pairs[source], similar_films(source, films.assign(**metadata), **how))
+    assert len(said) == len(notes)
+    for sentence, part in zip(said, notes, strict=True):
+        assert re.search(part, sentence)
+
+
+def test_auto_leaves_a_watch_log_that_matches_nothing(films, log):
+    pairs, notes = film_pairs_by_source(
+        "auto", "random", films.assign(film_id=list("abcdefgh")), watch_log=log
+    )
+    assert list(pairs) == ["synopsis", "random"]
+    assert "have no film in common: give the films an imdb_id" in notes[0]
+    empty = log.with_name("empty.csv")
+    empty.write_text("user,film_id,time\n")
+    pairs, notes = film_pairs_by_source("auto", "", films, watch_log=empty)
+    assert list(pairs) == ["synopsis"]
+    assert "the watch log has 0 rows" in notes[0]
+    empty.write_text("person,film_id\n1,2\n")
+    with pytest.raises(M2SError, match="lacks the column"):  # it cannot be read, which is no reason to go on
+        film_pairs_by_source("auto", "", films, watch_log=empty)
+
+
+def test_a_source_that_is_asked_for_by_name_is_not_replaced(films, log):
+    with pytest.raises(NoFilmPairs, match="share a genre"):
+        film_pairs_by_source("genre", "random", films.assign(genres=""))
+    pairs, notes = film_pairs_by_source("random", "genre", films.assign(genres=""))
+    assert list(pairs) == ["random"]
+    assert len(notes) == 1
+    assert "No film pairs by genre" in notes[0]
+    pairs, notes = film_pairs_by_source("genre", "genre", films)
+    assert (list(pairs), notes) == (["genre"], [])
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_sources_are_cut_to_one_size(films, log, source):
+    how = dict(watch_log=log, neighbours=2, min_count=1, shrinkage=1.0)
+    every = similar_films(source, films, **how)
+    cut = similar_films(source, films, pairs_per_film=0.5, **how)
+    assert len(cut) == 4 < len(every)
+    assert cut.attrs["counts"]["left_out_for_size"] > 0
+    keys = ["film_a", "film_b"]
+    kept = every.merge(cut[keys], on=keys)
+    pd.testing.assert_frame_equal(kept, cut)
+    best = every.sort_values(["rank", "score", *keys], ascending=[True, False, True, True]).head(4)
+    ranked = set(map(tuple, cut[keys].to_numpy())) == set(map(tuple, best[keys].to_numpy()))
+    others = similar_films(source, films, pairs_per_film=0.5, seed=3, **how)
+    assert ranked == (source in ("cowatch", "synopsis"))  # the rest are drawn
+    assert others.equals(cut) == (source in ("cowatch", "synopsis"))
+    assert len(similar_films(source, films, pairs_per_film=0.01, **how)) == 1
 
 
 def test_what_cannot_be_says_what_to_set(films, tmp_path):
@@ -95,18 +161,17 @@ def test_what_cannot_be_says_what_to_set(films, tmp_path):
         similar_films("genre", films.assign(genres=""))
 
 
-def test_only_movielens_knows_titles(log, tmp_path):
-    assert log_catalogue("").empty
-    assert log_catalogue(log).empty
-    assert "title" in log_catalogue(log).columns
+def test_only_movielens_knows_titles(log, shared_data):
+    for other in ("", log):
+        assert "names no titles (02.watch_log is not a MovieLens folder)" in log_neighbours(other, ["Alien"])
+    folder = shared_data / "movielens" / "ml-latest-small"
+    assert "None of 02.show_titles is among the 9,742 films" in log_neighbours(folder, ["no such film", ""])
 
 
 def test_neighbours_that_a_film_lover_accepts(shared_data):
     folder = shared_data / "movielens" / "ml-latest-small"
-    catalogue = log_catalogue(folder)
-    assert len(catalogue) > 9000
-    titles = ["Toy Story", "Alien", "The Godfather", "The Matrix", "Shrek", "Finding Nemo"]
-    shown = log_neighbours(folder, catalogue, titles, neighbours=3)
+    titles = ["Toy Story", "Alien", "The Godfather", "The Matrix", "Shrek", "Finding Nemo", "no such film"]
+    shown = log_neighbours(folder, titles, neighbours=3)
     named = shown.groupby("film").neighbour.apply(set)
     for film, neighbour in {
         "Toy Story": "Toy Story 2", "Alien": "Aliens", "The Godfather": "The Godfather: Part II",
@@ -150,7 +215,7 @@ def test_real_features_through_pairs_and_mining(ovsd):
         similar_films("genre", films.assign(genres=genres), neighbours=2),
         similar_films("random", films, neighbours=2, seed=1),
     ):
-        found = mine_pairs(features, pairs, 9)
+        found = mine_pairs(features, pairs)
         assert set(map(tuple, found[["film_a", "film_b"]].to_numpy())) == set(
             map(tuple, pairs[["film_a", "film_b"]].to_numpy())
         )

@@ -9,6 +9,7 @@ from m2s_lib.films.similarity.watch_log import (
     imdb_id,
     match_watch_log,
     movielens_films,
+    read_any_log,
     read_movielens,
     read_watch_log,
     split_title,
@@ -72,7 +73,20 @@ def test_titles_lose_their_year_and_get_their_article_back(written, read):
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(7, "tt0000007"), ("0114709", "tt0114709"), ("tt12345678", "tt12345678"), ("114709.0", "tt0114709")]
-    + [(v, "") for v in ("", None, float("nan"), "nm0000001", "tt", "-5")],
+    + [("TT0114709", "tt0114709"), (" Tt114709 ", "tt0114709")]
+    + [
+        (f"{address}tt0114709{rest}", "tt0114709")
+        for address, rest in (
+            ("https://www.imdb.com/title/", "/"),
+            ("http://m.imdb.com/title/", "/?ref_=nv_sr_1"),
+            ("imdb.com/title/", ""),
+            ("https://www.imdb.com/de/title/", "/reference/"),
+        )
+    ]
+    + [
+        (v, "")
+        for v in ("", None, float("nan"), "nm0000001", "tt", "-5", "https://www.imdb.com/name/nm0000001/")
+    ],
 )
 def test_imdb_ids_have_one_spelling(value, expected):
     assert imdb_id(value) == expected
@@ -142,13 +156,44 @@ def test_times_may_be_numbers_dates_or_absent(tmp_path):
     assert read_watch_log(path)["film_id"].tolist() == ["5", "6"]
 
 
+@pytest.mark.parametrize("per_second", [1, 10**3, 10**6, 10**9])
+def test_times_may_be_parts_of_seconds(tmp_path, per_second):
+    path = tmp_path / "log.csv"
+    path.write_text(
+        f"user,film_id,time\n1,a,{1577836800 * per_second}\n1,b,{1577923200 * per_second}\n2,c,\n"
+    )
+    np.testing.assert_array_equal(read_watch_log(path)["time"], [1577836800.0, 1577923200.0, np.nan])
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_tables_as_spreadsheets_write_them(tmp_path, separator, encoding):
+    path = tmp_path / "log.csv"
+    rows = [("user", "film_id", "time"), ("José", "Amélie", "3"), ("Zoë", "tt0114709", "4")]
+    path.write_text("\n".join(separator.join(row) for row in rows) + "\n", encoding=encoding)
+    log = read_watch_log(path)
+    assert log["user"].tolist() == ["José", "Zoë"]
+    assert log["film_id"].astype(str).tolist() == ["Amélie", "tt0114709"]
+    assert log["time"].tolist() == [3.0, 4.0]
+
+
+def test_movielens_1m_is_refused_by_its_name(tmp_path):
+    (tmp_path / "ratings.dat").write_text("1::1193::5::978300760\n")
+    (tmp_path / "movies.dat").write_text("1::Toy Story (1995)::Animation\n")
+    for read in (read_movielens, movielens_films, read_any_log):
+        with pytest.raises(
+            M2SError, match=r"format of MovieLens 1M and 10M \(ratings.dat, '::' between values\)"
+        ):
+            read(tmp_path)
+
+
 def test_own_table_that_cannot_be_used(tmp_path):
     path = tmp_path / "log.csv"
     with pytest.raises(M2SError, match="log.csv is missing: give a CSV or parquet table"):
         read_watch_log(path)
     path.write_text("viewer;film\n1;2\n")
     with pytest.raises(
-        M2SError, match=r"lacks the column\(s\) \['user', 'film_id'\]: found \['viewer;film'\]"
+        M2SError, match=r"lacks the column\(s\) \['user', 'film_id'\]: found \['viewer', 'film'\]"
     ):
         read_watch_log(path)
     path.write_text("user,film_id,time\n1,2,yesterday\n1,3,5\n")
@@ -177,6 +222,13 @@ def test_matching_by_film_id_first_and_imdb_id_second():
         "unknown_films": 1,
         "unwatched_films": 0,
     }
+
+
+def test_ids_are_found_however_they_are_spelled():
+    films = pd.DataFrame({"film_id": ["a"], "imdb_id": ["tt0114709"]})
+    spelled = ["TT0114709", "tt114709", " tt0114709", "https://www.imdb.com/title/tt0114709/"]
+    matched, _ = match_watch_log(pd.DataFrame({"user": range(4), "film_id": spelled}), films)
+    assert matched["film_id"].astype(str).tolist() == ["a"] * 4
 
 
 def test_a_short_number_is_not_taken_for_an_imdb_id():
