@@ -88,11 +88,11 @@ def empty_results(results: pd.DataFrame | None = None) -> Evaluation:
 
 
 def joined(parts: Sequence[Evaluation]) -> Evaluation:
-    """Several evaluations as one."""
-    tables = {}
+    """Returns several evaluations as one."""
+    tables, nothing = {}, empty_results()
     for field in ("results", "predictions", "probes"):
         some = [getattr(p, field) for p in parts if len(getattr(p, field))]
-        tables[field] = pd.concat(some, ignore_index=True) if some else getattr(parts[0], field)
+        tables[field] = pd.concat(some, ignore_index=True) if some else getattr(nothing, field)
     return Evaluation(**tables)
 
 

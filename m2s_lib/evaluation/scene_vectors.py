@@ -17,8 +17,6 @@ from m2s_lib.evaluation.encoders.baselines import ELSEWHERE, comparator
 from m2s_lib.evaluation.encoders.computed_features import Vectors, computed_features
 from m2s_lib.evaluation.encoders.encoders import Encoder, embed_scenes, shot_embeddings
 from m2s_lib.evaluation.encoders.weight_files import Missing
-from m2s_lib.evaluation.metrics import UNMEASURED
-from m2s_lib.evaluation.results import result_row, result_table
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
 
 
@@ -143,19 +141,3 @@ def _each(
         else:
             s = sources
             yield name, comparator(name, s.weights_dir, s.trained_dir, s.scene_config, s.seed, s.online)
-
-
-def missing_rows(
-    missing: Missing,
-    *,
-    benchmark: str,
-    task: str,
-    split: str,
-    metrics: Sequence[str],
-    n_listed: int,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Result rows of an encoder that is not there: nothing measured, nothing found."""
-    about = {"benchmark": benchmark, "task": task, "split": split, "encoder": missing.name, "seed": seed}
-    rows = [result_row(**about, metric=m, measured=UNMEASURED, n_found=0, n_listed=n_listed) for m in metrics]
-    return result_table(rows)

@@ -6,28 +6,23 @@ have a test scene, and the number of classes is given with it.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.boundary_metrics import random_ap
-from m2s_lib.evaluation.metrics import Measured, average_precisions
 from m2s_lib.evaluation.movienet.files import BENCHMARK
-from m2s_lib.evaluation.probes.probes import ProbeConfig, train_probes
-from m2s_lib.evaluation.results import prediction_table, result_row, result_table
+from m2s_lib.evaluation.probes.probes import ProbeConfig
+from m2s_lib.evaluation.tasks import SEPARATOR, RankingTask
 from m2s_lib.io import read_json
 
 TASK = "place tagging"
 PLACE_PROBE = ProbeConfig(loss="bce", lr=5.0, dropout=0.25, epochs=200, batch=512)  # supp. 1.3a
 MIN_COUNT = 25  # MovieNet's documentation keeps the places that are named at least this often: 90
 SHOTS_PER_SCENE = 9  # shots that the encoder sees (supp. 1.1c)
-SEPARATOR = "|"
-
-Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], Callable[[np.ndarray], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -162,85 +157,22 @@ def _shots(scene: object) -> tuple[int, int] | None:
     return (shot[0], max(shot[1], shot[0] + 1)) if 0 <= shot[0] <= shot[1] else None
 
 
-def place_probe(config: ProbeConfig = PLACE_PROBE, device: str = "cpu") -> Fit:
-    """The `fit` of `evaluate_places`: the paper's MLP, chosen by macro AP on validation."""
+def place_task(places: PlaceScenes) -> RankingTask:
+    """Returns the task for the protocol: several places a scene, mAP over those with a test scene.
 
-    def fit(x_train, y_train, x_val, y_val, seed: int):
-        choose = config.choose if y_val.any() else "loss"  # without a positive there is no AP
-        seeded = replace(config, seed=seed, choose=choose)
-        return train_probes(x_train, y_train, x_val, y_val, [seeded], device=device)[0].predict
-
-    return fit
-
-
-def evaluate_places(
-    places: PlaceScenes,
-    embeddings: np.ndarray,
-    fit: Fit | None = None,
-    *,
-    encoder: str,
-    seed: int = 0,
-    n_listed: int | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train on the training scenes, choose on the validation scenes, measure once on the test scenes.
-
-    Args:
-        places: of `read_places`; embeddings: float32 [scenes, d], a row a scene, NaN rows where there is
-            none (such scenes are left out and counted).
-        fit: None for the paper's MLP.
-        n_listed: test scenes that the benchmark lists, when `places` holds fewer.
-
-    Returns:
-        results: "mAP" (0..1, over the classes with a test scene), "classes" (how many those are, n is how
-            many there are in all), and "AP <place>" for each class, NaN where no test scene has it; intervals
-            draw films.
-        predictions: a row a test scene; label and prediction (places with a score above 0.5, or the best) are
-            joined by '|', scores are those of all classes.
+    "classes" counts them (n is how many there are in all), and "AP <place>" is of each.
     """
-    scenes, hot = places.scenes, places.labels()
-    x = np.asarray(embeddings, np.float32)
-    if len(x) != len(scenes):
-        raise M2SError(f"{len(scenes)} scenes and {len(x)} embeddings: expected one row each")
-    found = np.isfinite(x).all(1)
-    rows = {s: np.flatnonzero(found & (scenes["split"] == s).to_numpy()) for s in ("train", "val", "test")}
-    if empty := [s for s, r in rows.items() if not len(r)]:
-        raise M2SError(f"{BENCHMARK}, {TASK}: no scene with an embedding in {empty}, of {len(scenes)} scenes")
-    train, val, test = rows.values()
-    predict = (fit or place_probe())(x[train], hot[train], x[val], hot[val], seed)
-    scores = np.asarray(predict(x[test]), np.float64)
-    films = scenes["film_id"].to_numpy()[test]
-    table, mean = average_precisions(hot[test], scores, places.classes, groups=films)
-    about = {"benchmark": BENCHMARK, "task": TASK, "split": "test", "encoder": encoder, "seed": seed}
-    counts = {"n_found": len(test), "n_listed": n_listed or int((scenes["split"] == "test").sum())}
-    measured = int(table["measured"].sum())
-    rows = {"mAP": mean, "classes": Measured(measured, np.nan, np.nan, len(table))}
-    for r in table.itertuples(index=False):
-        rows[f"AP {r[0]}"] = Measured(r.ap, r.ci_low, r.ci_high, int(r.n_positive))
-    results = result_table([result_row(**about, metric=m, measured=v, **counts) for m, v in rows.items()])
-    return results, _predictions(places, test, scores, about)
-
-
-def _predictions(places: PlaceScenes, test: np.ndarray, scores: np.ndarray, about: Mapping) -> pd.DataFrame:
-    names = np.array(places.classes, dtype=object)
-    chosen = (scores > 0.5) | (scores == scores.max(1, keepdims=True))  # [test, C]
-    return prediction_table(
-        **about,
-        items=places.scenes["item"].to_numpy()[test],
-        labels=places.scenes["places"].to_numpy()[test],
-        predictions=[SEPARATOR.join(names[row]) for row in chosen],
-        scores=scores,
+    items = places.scenes[["item", "film_id", "split"]].assign(label=places.scenes["places"])
+    return RankingTask(
+        benchmark=BENCHMARK,
+        name=TASK,
+        items=items,
+        y=places.labels(),
+        config=PLACE_PROBE,
+        classes=tuple(places.classes),
+        mean_name=(TASK, "mAP"),
+        one_task=True,
     )
-
-
-def place_chance_rows(places: PlaceScenes) -> pd.DataFrame:
-    """The expected mAP of random scores on the test scenes, as a result row."""
-    hot = places.labels()[(places.scenes["split"] == "test").to_numpy()]
-    values = [random_ap(len(hot), int(n)) for n in hot.sum(0) if n]
-    expected = Measured(float(np.mean(values)) if values else np.nan, np.nan, np.nan, len(hot))
-    row = result_row(
-        BENCHMARK, TASK, "test", "random scores", "mAP", expected, n_found=len(hot), n_listed=len(hot)
-    )
-    return result_table([row])
 
 
 def describe_places(places: PlaceScenes) -> str:
