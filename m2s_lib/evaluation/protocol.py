@@ -16,11 +16,13 @@ import torch
 from m2s_lib.evaluation.clips import ItemSequences, ItemVectors, mean_by_owner
 from m2s_lib.evaluation.encoders.compared import SHOT_MEAN, by_item
 from m2s_lib.evaluation.encoders.computed_features import Vectors
+from m2s_lib.evaluation.encoders.encoders import Encoder
 from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.probes.probe_search import best_setting, probe_rows, search_configs
 from m2s_lib.evaluation.probes.probes import ProbeData, train_probe_sets
 from m2s_lib.evaluation.probes.state_space import StateSpaceConfig
 from m2s_lib.evaluation.results import Evaluation, empty_results, joined
+from m2s_lib.evaluation.scene_vectors import Sources, shot_sequences
 from m2s_lib.evaluation.tasks import Task
 from m2s_lib.progress import Progress
 
@@ -81,6 +83,7 @@ def compare(
         The rows of chance first, then each encoder's as `evaluate` gives them, whitened baselines behind the
         encoders that they are made of.
     """
+    tasks = [t for t in tasks if len(t.items)]
     if not tasks:
         return empty_results()
     how = {"seeds": seeds, "device": device}
@@ -105,6 +108,38 @@ def compare(
         heads = [_with_head(t, sequence_epochs) for t in tasks]
         parts.append(evaluate(heads, sequences, SEQUENCE_HEAD, **how))
     return joined(parts)
+
+
+def with_baselines(encoders: Sequence[str | Encoder]) -> list[str | Encoder]:
+    """Returns the encoders with the baselines that are always measured behind them."""
+    names = [e if isinstance(e, str) else e.name for e in encoders]
+    return [*encoders, *(name for name in BASELINES if name not in names)]
+
+
+def measure(
+    tasks: Sequence[Task],
+    found: Mapping[str, Vectors | Missing],
+    scenes: pd.DataFrame,
+    stores: Mapping[str, object],
+    encoders: Sequence[str | Encoder],
+    sources: Sources,
+    *,
+    end_to_end_epochs: int = 0,
+    **how,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Returns results, predictions and probes of `compare`, with a state-space head on E_shot's features.
+
+    Args:
+        found: encoder to vectors, a row for each of `scenes`.
+        scenes: item, film_id, shot, n_shots. stores: film_id to shot store.
+        encoders: where E_shot is, whose features of the scenes' shots the head reads; none, no row.
+        end_to_end_epochs: of the head; 0 leaves it out. how: as in `compare`.
+    """
+    shots = [e for e in encoders if not isinstance(e, str) and e.name == SHOT_MEAN and end_to_end_epochs]
+    frames = shot_sequences(shots[0], scenes, stores, sources) if shots else {}
+    head = {"sequences": frames, "sequence_epochs": end_to_end_epochs}
+    got = compare(tasks, found, scenes["item"], device=sources.device, **head, **how)
+    return got.results, got.predictions, got.probes
 
 
 def evaluate(

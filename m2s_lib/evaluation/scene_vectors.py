@@ -66,6 +66,38 @@ def scene_vectors(
     return out
 
 
+def embed_all(
+    encoders: Sequence[str | Encoder],
+    scenes: pd.DataFrame,
+    stores: Mapping[str, object],
+    scene_set: str,
+    sources: Sources,
+) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """Returns `scene_vectors` as they are kept in files.
+
+    Returns:
+        Encoder to float32 [N, d], of those that are there; and one row an encoder: encoder, status ('ready',
+        'missing'), width, without (items that have no vector), reason.
+    """
+    arrays, rows = {}, []
+    for name, one in scene_vectors(encoders, scenes, stores, scene_set, sources).items():
+        if isinstance(one, Missing):
+            rows.append((name, "missing", 0, 0, one.reason))
+        else:
+            arrays[name] = one.values
+            rows.append((name, "ready", one.values.shape[1], len(one.missing), ""))
+    return arrays, pd.DataFrame(rows, columns=["encoder", "status", "width", "without", "reason"])
+
+
+def kept_vectors(arrays: Mapping[str, np.ndarray], table: pd.DataFrame) -> dict[str, Vectors | Missing]:
+    """Returns the vectors of `embed_all`, encoder by encoder."""
+    missing = table[table["status"] == "missing"].set_index("encoder")["reason"]
+    return {
+        name: Missing(name, missing[name]) if name in missing else Vectors(name, arrays[name])
+        for name in table["encoder"]
+    }
+
+
 def shot_vectors(
     encoders: Sequence[str | Encoder],
     stores: Mapping[str, object],

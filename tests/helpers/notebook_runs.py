@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from m2s_lib.io import read_json
 from m2s_lib.runs import kernel
+from m2s_lib.runs.ending import StageEnded
 from m2s_lib.runs.pipeline import run_profile
 from m2s_lib.runs.record import RECORD
 from tests.conftest import ROOT
@@ -74,6 +75,8 @@ def _execute_here(node, folder: Path, cwd: Path, env: dict, stream=None) -> None
         for number, cell in enumerate(c for c in node.cells if c.cell_type == "code"):
             try:
                 exec(compile(cell.source, f"cell {number}", "exec"), names)
+            except StageEnded:
+                break
             except Exception as error:
                 kernel.write_notebook(node, folder / "notebook.failed.ipynb")
                 raise kernel.NotebookFailed(f"cell {number}: {type(error).__name__}: {error}") from error

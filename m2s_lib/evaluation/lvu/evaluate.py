@@ -8,12 +8,14 @@ import pandas as pd
 from m2s_lib.evaluation.clips import ItemVectors
 from m2s_lib.evaluation.encoders.compared import by_item
 from m2s_lib.evaluation.encoders.computed_features import Vectors
+from m2s_lib.evaluation.encoders.encoders import Encoder
 from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.lvu.files import SUPP_TABLE_1, LvuTask
 from m2s_lib.evaluation.metrics import UNMEASURED, Measured, mean, share
-from m2s_lib.evaluation.protocol import compare_encoders, with_whitened
+from m2s_lib.evaluation.protocol import compare_encoders, measure, with_whitened
 from m2s_lib.evaluation.results import Evaluation, empty_results, result_row, result_table
 from m2s_lib.evaluation.retrieval.index import open_index, query_precision, search
+from m2s_lib.evaluation.scene_vectors import Sources
 from m2s_lib.evaluation.tasks import ClassTask, NumberTask, Task
 
 BENCHMARK = "LVU"
@@ -44,6 +46,30 @@ def _task(task: LvuTask) -> Task:
         "measured": ("val", "test"),
     }
     return NumberTask(**about) if task.kind.regression else ClassTask(**about, classes=task.classes)
+
+
+def measure_lvu(
+    read: Mapping[str, LvuTask],
+    found: Mapping[str, Vectors | Missing],
+    scenes: pd.DataFrame,
+    stores: Mapping[str, object],
+    encoders: Sequence[str | Encoder],
+    sources: Sources,
+    *,
+    other_films_only: bool = False,
+    **how,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Returns results (the nine tasks, then places searched), predictions, probes and the neighbours.
+
+    Args:
+        read: of `read_lvu`. other_films_only: as in `compare_place_retrieval`. The others: as in
+            `protocol.measure`.
+    """
+    results, *rest = measure(lvu_tasks(read), found, scenes, stores, encoders, sources, **how)
+    places, neighbours = compare_place_retrieval(
+        read["scene"], found, scenes["item"], other_films_only=other_films_only
+    )
+    return pd.concat([results, places], ignore_index=True), *rest, neighbours
 
 
 def compare_place_retrieval(

@@ -92,11 +92,20 @@ def as_in_paper(results: pd.DataFrame, task: RankingTask) -> pd.DataFrame:
     return rows if same else rows[rows["task"].isin(CLASSES)]
 
 
-def pretrained_test_films(table: pd.DataFrame, pretrained: Sequence[str]) -> list[str]:
-    """Returns the test films of a moderation table that representations were trained on.
+def describe_pretrained(table: pd.DataFrame, pretrained: Sequence[str]) -> str:
+    """Returns a warning that names the test films of a table which representations were trained on, or a
+    sentence that there are none; and why nothing can be measured, where the table has too few films.
 
     Args:
-        table: of `read_mcd`. pretrained: film_id of the films that were trained on.
+        table: of `read_mcd`. pretrained: film_id or IMDb id of the films that were trained on.
     """
-    test = table.loc[table["split"] == "test", "film_id"]
-    return sorted(set(test) & set(pretrained))
+    test = set(table.loc[table["split"] == "test", "film_id"])
+    if not test:
+        return f"No test film among {table['film_id'].nunique()}: a split by film needs at least three."
+    seen = sorted(test & set(pretrained))
+    if not seen:
+        return f"None of the {len(test)} test films is known to have been trained on."
+    return (
+        f"WARNING: {len(seen)} of the {len(test)} test films were trained on (without labels), the first is "
+        f"{seen[0]}: numbers on them flatter what was trained here. Leave them out of 01's films, or of test."
+    )

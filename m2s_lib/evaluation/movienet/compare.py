@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from m2s_lib.evaluation.encoders.encoders import Encoder
 from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.movienet import files as movienet
 from m2s_lib.evaluation.movienet.files import MovieNet
-from m2s_lib.evaluation.movienet.ovsd import OpenFilms, label_store
+from m2s_lib.evaluation.movienet.ovsd import COUNTS, OpenFilms, label_store
 from m2s_lib.evaluation.movienet.scene_boundaries import (
     ALL_FILMS,
     LEFT_OUT,
@@ -29,10 +30,46 @@ from m2s_lib.evaluation.movienet.scene_boundaries import (
 )
 from m2s_lib.evaluation.protocol import compare_encoders, whitened_films
 from m2s_lib.evaluation.results import Evaluation, empty_results, joined
+from m2s_lib.evaluation.scene_vectors import Sources, shot_vectors
 from m2s_lib.films.store.reference_shots import reference_films
 
 READY = "ready features"
 OWN_SHOTS = "scene boundaries, own shots"
+
+
+def measure_boundaries(
+    labels: MovieNet,
+    encoders: Sequence[str | Encoder],
+    stores: Mapping[str, object],
+    sources: Sources,
+    **how,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns results and predictions of `compare_boundaries`, whose arguments `how` are."""
+    n_shots = {f: s.n_shots for f, s in stores.items()}
+    found = shot_vectors(encoders, stores, n_shots, "movienet_shots", sources) if labels.films else {}
+    got = compare_boundaries(labels, found, device=sources.device, **how)
+    return got.results, got.predictions
+
+
+def measure_open_films(data: Sequence[OpenFilms], **how) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns results and predictions of `compare_open_films`."""
+    got = compare_open_films(data, **how)
+    return got.results, got.predictions
+
+
+def measure_pictured_films(
+    films: Mapping[str, str],
+    stores: Mapping[str, object],
+    folder: str | Path | None,
+    encoders: Sequence[str | Encoder],
+    sources: Sources,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Returns results and predictions of `compare_pictured_films`, and its table of films."""
+    stores = {f: stores[f] for f in reference_films(films, folder) if f in stores}
+    n_shots = {f: s.n_shots for f, s in stores.items()}
+    found = shot_vectors(encoders, stores, n_shots, "ovsd_shots", sources) if stores else {}
+    got, table = compare_pictured_films(films, stores, folder, found)
+    return got.results, got.predictions, table
 
 
 def compare_boundaries(
@@ -54,6 +91,8 @@ def compare_boundaries(
         changes: of the paper's probe (`SBD_PROBE`), such as epochs=150, batch=256 or patience=30 where there
             are hundreds of windows instead of its 300,000.
     """
+    if not labels.films:
+        return empty_results()
     test = [f for f in labels.films if labels.split[f.film_id] == "test"]
     about = About(movienet.BENCHMARK, "", task=labels.task)
     how = {"seeds": seeds, "threshold": threshold, "device": device}
@@ -106,7 +145,7 @@ def compare_open_films(
 def compare_pictured_films(
     films: Mapping[str, str],
     stores: Mapping[str, object],
-    folder: str | Path,
+    folder: str | Path | None,
     found: Mapping[str, Mapping[str, np.ndarray] | Missing],
 ) -> tuple[Evaluation, pd.DataFrame]:
     """Returns OVSD films that a run has as pictures, cut into shots by the run itself: every encoder,
@@ -127,7 +166,7 @@ def compare_pictured_films(
             film, row = label_store(stores[film_id], path / "scenes.txt")
             labelled.append(film)
             rows.append({"film_id": film_id, "title": films[film_id]} | row)
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=["film_id", "title", *COUNTS])
     if not labelled:
         return empty_results(), table
     about = About("OVSD", "", split=ALL_FILMS, task=OWN_SHOTS)

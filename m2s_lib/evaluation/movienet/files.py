@@ -70,10 +70,11 @@ def read_movienet(
 
     Raises:
         M2SError: no such folder, or no split. A film whose files are missing or broken is a row of the report
-            with status 'failed'.
+            with status 'failed'. No folder ('') is no film.
     """
-    root, task = _root(folder), task_name(uncertain)
-    split = read_split(root / "meta" / "split318.json")
+    task = task_name(uncertain)
+    root = _root(folder) if str(folder) else Path()
+    split = read_split(root / "meta" / "split318.json") if str(folder) else {}
     films, rows = [], []
     for film_id in split:
         try:
@@ -215,6 +216,8 @@ def _labelled(
 
 def describe(data: MovieNet) -> str:
     """A few lines on what was read: films, labels and positive rate by split, and what did not fit."""
+    if not data.split:
+        return "No MovieNet films: its places and boundaries are not measured."
     lines = [f"{BENCHMARK}, {data.task}"]
     by_id = {f.film_id: f for f in data.films}
     for split in SPLITS:

@@ -6,6 +6,7 @@ gaps at transitions, so a scene begins at the shot whose start is nearest.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from m2s_lib.io import is_count
 BENCHMARK = "OVSD"
 OWN, BESIDE = "own", "beside"
 _FAR_S = 1.0  # a scene whose nearest shot starts further away than this is counted
-REPORT = ("film_id", "title", "n_shots", "n_scenes", "n_boundaries", "n_merged", "n_far", "status", "reason")
+COUNTS = ("n_shots", "n_scenes", "n_boundaries", "n_merged", "n_far")
+REPORT = ("film_id", "title", *COUNTS, "status", "reason")
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,7 @@ def ovsd_folder(given: str | os.PathLike, films_dir: str | os.PathLike, source: 
 
     Args:
         given: a folder; '' for none; 'own' for the run's own films where they come as ready features
-            (`source` 'features') with scenes; 'beside' for a folder `ovsd` beside the run's films, where there
-            is one.
+            (`source` 'features') with scenes; 'beside' for a folder `ovsd` beside the run's films.
         films_dir: of the run.
     """
     if str(given) not in (OWN, BESIDE):
@@ -91,9 +92,26 @@ def read_ovsd(folder: str | os.PathLike, benchmark: str = BENCHMARK, fps: float 
             row = {"status": "failed", "reason": str(error)}
         rows.append({"film_id": path.name, "title": title} | row)
     report = pd.DataFrame(rows, columns=list(REPORT))
-    counts = list(REPORT[2:7])
-    report[counts] = report[counts].fillna(0).astype(int)
+    report[list(COUNTS)] = report[list(COUNTS)].fillna(0).astype(int)
     return OpenFilms(benchmark, films, features, report)
+
+
+def read_open_films(**folders: str | os.PathLike) -> list[OpenFilms]:
+    """Reads the folders that are given, by the benchmark's name, such as OVSD="films/ovsd"; '' is none."""
+    return [read_ovsd(folder, name) for name, folder in folders.items() if str(folder)]
+
+
+def describe_open_films(data: Sequence[OpenFilms]) -> str:
+    """Returns a line a data set: films and boundaries, and what could not be read."""
+    lines = []
+    for one in data:
+        report, failed = one.report, one.report[one.report["status"] != "ok"]
+        lines.append(
+            f"{one.benchmark}: {len(one.films)} films, {report['n_shots'].sum():,} shots, "
+            f"{report['n_boundaries'].sum():,} scene boundaries"
+        )
+        lines += [f"  {r.film_id} failed: {r.reason}" for r in failed.itertuples()]
+    return "\n".join(lines) or "No real films with true scenes: give ovsd_dir or bbc_dir."
 
 
 def read_ovsd_film(folder: str | os.PathLike, fps: float = FIELD_FPS) -> tuple[LabelledFilm, dict]:

@@ -22,6 +22,7 @@ from m2s_lib.io import read_json
 TASK = "place tagging"
 PLACE_PROBE = ProbeConfig(loss="bce", lr=5.0, dropout=0.25, epochs=200, batch=512)  # supp. 1.3a
 MIN_COUNT = 25  # MovieNet's documentation keeps the places that are named at least this often: 90
+_SCENE = ("item", "film_id", "shot", "n_shots", "start", "end", "split", "places")
 SHOTS_PER_SCENE = 9  # shots that the encoder sees (supp. 1.1c)
 
 
@@ -37,11 +38,13 @@ class PlaceScenes:
         report: one row a film: film_id, split, n_scenes, n_tagged (with a place of the classes), n_untagged,
             n_rare (only places that are too rare), n_outside (beyond the film's shots), n_bad (not
             understood), status, reason.
+        note: why there is no scene, where there is none.
     """
 
     scenes: pd.DataFrame
     classes: list[str]
     report: pd.DataFrame
+    note: str = ""
 
     def labels(self) -> np.ndarray:
         """bool [scenes, classes]."""
@@ -69,39 +72,40 @@ def read_places(
         min_count: scenes that name a place, over all films, for it to be a class.
         shots_per_scene: longer scenes are shown by their middle.
 
-    Raises:
-        M2SError: no annotation of any film, or no place often enough.
+    Returns:
+        The scenes; none, and why, without an annotation of any film or a place that is named often enough.
     """
     root = Path(folder)
     root = root / "annotation" if (root / "annotation").is_dir() else root
-    found, rows = [], []
+    tagged, rows = [], []
     for film_id, part in split.items():
         path = root / f"{film_id}.json"
         row = {"film_id": film_id, "split": part, "status": "ok", "reason": ""}
         try:
             scenes, counts = _film_scenes(film_id, read_json(path), n_shots, shots_per_scene)
-            found += [{**s, "split": part} for s in scenes]
+            tagged += [{**s, "split": part} for s in scenes]
             rows.append(row | counts)
         except M2SError as error:
             rows.append(row | {"status": "failed", "reason": str(error)})
-    if not found:
+    named = pd.Series([p for s in tagged for p in s["places"]], dtype=object).value_counts()
+    if not tagged:
         reason = next((r["reason"] for r in rows if r["reason"]), "no scene has a place tag")
-        raise M2SError(f"{root} has no tagged scene of the {len(split)} films: {reason}")
-    return _with_classes(found, rows, min_count, root)
+        return _nothing(rows, f"{root} has no tagged scene of the {len(split)} films: {reason}")
+    if named.iloc[0] < min_count:
+        note = f"no place in {root} is named {min_count} times; the most frequent is {named.index[0]!r}, "
+        return _nothing(rows, f"{note}{named.iloc[0]} times: lower min_count")
+    return _with_classes(tagged, rows, sorted(named.index[named >= min_count]))
 
 
-def _with_classes(found: list[dict], rows: list[dict], min_count: int, root: Path) -> PlaceScenes:
-    """Keep the places that are named often enough, and the scenes that have one."""
-    named = pd.Series([p for s in found for p in s["places"]]).value_counts()
-    classes = sorted(named.index[named >= min_count])
-    if not classes:
-        raise M2SError(
-            f"no place in {root} is named {min_count} times; the most frequent is {named.index[0]!r}, "
-            f"{named.iloc[0]} times: lower min_count"
-        )
+def _nothing(rows: list[dict], note: str) -> PlaceScenes:
+    return PlaceScenes(pd.DataFrame(columns=list(_SCENE)), [], pd.DataFrame(rows), note)
+
+
+def _with_classes(tagged: list[dict], rows: list[dict], classes: list[str]) -> PlaceScenes:
+    """The scenes that have one of the classes."""
     known = set(classes)
-    kept = [{**s, "places": SEPARATOR.join(p for p in s["places"] if p in known)} for s in found]
-    table = pd.DataFrame(kept)[["item", "film_id", "shot", "n_shots", "start", "end", "split", "places"]]
+    kept = [{**s, "places": SEPARATOR.join(p for p in s["places"] if p in known)} for s in tagged]
+    table = pd.DataFrame(kept)[list(_SCENE)]
     rare = table["places"] == ""
     report = pd.DataFrame(rows)
     by_film = table.groupby("film_id")["places"].agg(
@@ -177,6 +181,8 @@ def place_task(places: PlaceScenes) -> RankingTask:
 
 def describe_places(places: PlaceScenes) -> str:
     """Scenes by split, how many classes have a test scene, and what was left out."""
+    if places.note:
+        return f"No places: {places.note}"
     counts = places.scenes["split"].value_counts()
     hot = places.labels()[(places.scenes["split"] == "test").to_numpy()]
     shown = ", ".join(f"{counts.get(s, 0):,} {s}" for s in ("train", "val", "test"))

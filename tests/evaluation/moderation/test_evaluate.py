@@ -12,9 +12,9 @@ from m2s_lib.evaluation.moderation.evaluate import (
     CONFIG,
     THRESHOLD_COLUMNS,
     as_in_paper,
+    describe_pretrained,
     mcd_summary,
     moderation_task,
-    pretrained_test_films,
     thresholds,
 )
 from m2s_lib.evaluation.moderation.files import CLASSES, read_mcd
@@ -117,8 +117,13 @@ def test_beside_the_paper_there_is_no_control_and_no_other_average():
 def test_test_films_that_were_trained_on_are_named():
     table = read_mcd(clips())
     test, train = (table.loc[table["split"] == s, "film_id"].unique() for s in ("test", "train"))
-    assert pretrained_test_films(table, [*train, "other"]) == []
-    assert pretrained_test_films(table, [test[1], test[0], train[0]]) == sorted(test[:2])
+    assert describe_pretrained(table, [*train, "other"]).startswith(f"None of the {len(test)} test films")
+    warning = describe_pretrained(table, [test[1], test[0], train[0]])
+    assert warning.startswith(f"WARNING: 2 of the {len(test)} test films were trained on")
+    assert min(test[:2]) in warning
+    few = read_mcd(clips(5, 2))
+    assert set(few["split"]) == {"train"}
+    assert "a split by film needs at least three" in describe_pretrained(few, [])
 
 
 def test_an_unknown_background_is_named():

@@ -104,7 +104,6 @@ TWO = {"clip": ["a", "b"], "film_id": ["f", "g"], "label": ["sex", "none"]}
         ),
         ({"clip": ["a", "a"]}, "row 2: clip a is listed before, one of 1 rows that repeat a clip"),
         ({"film_id": ["f", ""]}, "row 2: film_id is empty"),
-        ({}, "2 films cannot be split"),
         ({"split": ["train", "valid"]}, "row 2: clip b has the split 'valid'"),
         (
             {"film_id": ["f", "f"], "split": ["train", "test"]},
