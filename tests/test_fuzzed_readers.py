@@ -95,11 +95,6 @@ def _settings(path: Path):
     return published.read_settings("Table 2", folder)
 
 
-def _bassl(path: Path):
-    (path.parent / "tt1.txt").write_text("0 48 12 24 36\n49 90 50 60 70\n")
-    return movienet.read_bassl(path, path.parent)
-
-
 def _record(path: Path):
     """What the pipeline and the report make of a run.json."""
     run_dir = path.parent / "run"
@@ -172,12 +167,10 @@ CELL = {
     "metadata": {"tags": ["parameters"]},
     "source": ['run_dir = "r"  # folder | the run'],
 }
-BASSL = '{"video_id": "tt1", "shot_id": "0000", "boundary_label": 1}\n{"video_id": "tt1", "shot_id": "1", "boundary_label": 0}\n'
 PUBLISHED = "table,row,model,column,metric,unit,value,reference\nTable 2,1,Ours,place,top-1,%,50.5,\nTable 2,,CLIP,scene,AP,%,3,[1]\n"
 FORMATS |= {
     "published numbers": (_published, PUBLISHED, ".csv"),
     "published settings": (_settings, "row,films,shots\n1,30340,9\n2,,4\n", ".csv"),
-    "BaSSL annotation": (_bassl, BASSL, ".ndjson"),
     "run record": (_record, json.dumps(RECORD, indent=1), ".json"),
     "notebook": (_notebook, json.dumps({"cells": [CELL], "metadata": {}, "nbformat": 4}), ".ipynb"),
     "features as text": (_features_text, "0.5 1.5 2\n3 4 5\n", ".txt"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2s_lib.evaluation.metrics import DRAWS, UNMEASURED, Measured, average_precision, average_precisions
+from m2s_lib.evaluation.metrics import UNMEASURED, Measured, average_precision, average_precisions, mean
 
 NEIGHBOURS = 5  # recall@3s looks this many shots to either side
 SECONDS = 3.0  # and counts what is nearer than this
@@ -90,16 +90,18 @@ def film_recall(film: FilmScores, threshold: float, seconds: float = SECONDS) ->
 
 
 def best_f1_threshold(films: Sequence[FilmScores]) -> float:
-    """The threshold whose predictions (score above it) have the best F1 over all boundaries; 0.5 if none."""
+    """Returns the threshold whose predictions (score above it) have the best F1 over all boundaries, midway
+    between two scores; 0.5 without a true boundary."""
+    from sklearn.metrics import precision_recall_curve
+
     label, score = _pool(films)
     if not label.any():
         return 0.5
-    order = np.argsort(-score, kind="stable")
-    score, hits = score[order], np.cumsum(label[order] > 0)
-    ends = np.flatnonzero(np.r_[score[1:] != score[:-1], True])  # last rank of each distinct score
-    f1 = 2 * hits[ends] / (ends + 1 + hits[-1])
-    best = ends[f1.argmax()]
-    return float((score[best] + score[best + 1]) / 2) if best + 1 < len(score) else float(score[-1] - 1e-6)
+    precision, recall, thresholds = precision_recall_curve(label > 0, score)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    best = len(thresholds) - 1 - int(f1[:-1][::-1].argmax())  # of equals the highest threshold
+    below = thresholds[best - 1] if best else thresholds[0] - 2e-6
+    return float((thresholds[best] + below) / 2)
 
 
 def pooled(films: Sequence[FilmScores]) -> Measured:
@@ -113,16 +115,11 @@ def pooled(films: Sequence[FilmScores]) -> Measured:
     return measured if len(films) > 1 else Measured(measured.value, np.nan, np.nan, measured.n)
 
 
-def film_mean(values: Mapping[str, float], seed: int = 0) -> Measured:
-    """Mean over films of what is known (finite), with a bootstrap interval; NaN interval for one film."""
-    known = np.array([v for v in values.values() if np.isfinite(v)])
-    if not len(known):
-        return UNMEASURED
-    low = high = np.nan
-    if len(known) > 1:
-        drawn = np.random.default_rng(seed).choice(known, (DRAWS, len(known))).mean(1)
-        low, high = np.quantile(drawn, [0.025, 0.975])
-    return Measured(float(known.mean()), float(low), float(high), len(known))
+def film_mean(values: Mapping[str, float]) -> Measured:
+    """Returns the mean over films of what is known (finite), with a bootstrap interval; none for one film."""
+    known = [v for v in values.values() if np.isfinite(v)]
+    measured = mean(known)
+    return measured if len(known) > 1 else Measured(measured.value, np.nan, np.nan, measured.n)
 
 
 def _pool(films: Sequence[FilmScores]) -> tuple[np.ndarray, np.ndarray]:

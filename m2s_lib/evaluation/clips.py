@@ -104,15 +104,6 @@ def clip_scenes(
     )
 
 
-def group_embeddings(items: Iterable[str], embeddings: np.ndarray) -> dict[str, np.ndarray]:
-    """Embeddings by clip: items [N] and float32 [N, d] to item -> float32 [its scenes, d], in order."""
-    items = list(items)
-    if len(items) != len(embeddings):
-        raise M2SError(f"{len(items)} items for {len(embeddings)} embeddings: give one for each")
-    rows = pd.Series(np.arange(len(items))).groupby(np.asarray(items, dtype=object), sort=False).indices
-    return {str(item): embeddings[index] for item, index in rows.items()}
-
-
 class ItemVectors:
     """Checked embeddings of items: item -> float32 [its windows, d], all of one width, all finite.
 

@@ -1,10 +1,11 @@
-"""Metrics with their intervals: top-1 as k/n, MSE, average precision, and what a chosen recall costs.
+"""Metrics with their intervals: top-1 as k of n, MSE, average precision, and what a chosen recall costs.
 
-Shares are fractions 0..1, as in scikit-learn; the paper prints per cent. Intervals are 95 %. Where clips come
-from the same film they are no independent draws, so the bootstrap can draw whole films (`groups`).
+Shares are fractions 0..1, as in scikit-learn; the paper prints per cent. Intervals are 95 %. Clips of one
+film are no independent draws, so wherever items belong to films (`groups`) the bootstrap draws whole films:
+`resamples` is the one place where that is done.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,6 @@ from m2s_lib.errors import M2SError
 
 NOT_MEASURED = "not measured"
 DRAWS = 1000  # bootstrap samples; 2.5 % of them are 25, enough for the second digit of an interval
-_Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 _BLOCK = 4 << 20  # numbers in one block of bootstrap samples
 
 
@@ -40,63 +40,107 @@ class Measured:
 UNMEASURED = Measured(np.nan, np.nan, np.nan, 0)
 
 
+def resamples(
+    n: int,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    groups: Sequence | None = None,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> np.ndarray:
+    """Returns a statistic of bootstrap samples, each drawn film by film: [draws, ...].
+
+    Args:
+        n: items, 1 or more.
+        statistic: of samples given as how often each item was drawn, float64 [some draws, n], to
+            [some draws, ...].
+        groups: film of each item [n]; None draws items one by one.
+    """
+    codes = np.arange(n) if groups is None else pd.factorize(np.asarray(groups, dtype=object))[0]
+    if len(codes) != n:
+        raise M2SError(f"{len(codes)} groups were given for {n} items")
+    films, rng = int(codes.max()) + 1, np.random.default_rng(seed)
+    times = rng.multinomial(films, np.full(films, 1 / films), size=draws).astype(float)  # [draws, films]
+    step = max(1, _BLOCK // n)
+    return np.concatenate([statistic(times[i : i + step, codes]) for i in range(0, draws, step)])
+
+
+def interval(samples: np.ndarray) -> tuple[float, float]:
+    """Returns the middle 95 % of the finite samples; (nan, nan) of none."""
+    samples = samples[np.isfinite(samples)]
+    if not len(samples):
+        return np.nan, np.nan
+    low, high = np.quantile(samples, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def wilson(k: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share k of n; (nan, nan) for n = 0. It never leaves 0..1, even at k = n."""
+    """Returns Wilson's 95 % interval of a share k of n, never outside 0..1; (nan, nan) for n = 0."""
+    from scipy.stats import binomtest
+
     if not 0 <= k <= n:
         raise M2SError(f"a share needs 0 <= k <= n, got k = {k} of n = {n}")
     if n == 0:
         return np.nan, np.nan
-    share, z2 = k / n, _Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return (0.0 if k == 0 else float(low)), (1.0 if k == n else float(high))
+    both = binomtest(k, n).proportion_ci(method="wilson")
+    return float(both.low), float(both.high)
 
 
-def top1(labels: Sequence, predictions: Sequence) -> Measured:
-    """Share of items whose prediction is the label (§4.2), with k, n and Wilson's interval."""
+def share(right: Sequence[bool], *, groups: Sequence | None = None, seed: int = 0) -> Measured:
+    """Returns the share of items that are right, as k of n.
+
+    Args:
+        right: bool [n].
+        groups: film of each item [n]: the interval is a bootstrap over films, or Wilson's over as many films
+            where they all agree and a bootstrap has no width. None: Wilson's over items.
+    """
+    right = np.asarray(right, bool)
+    k, n = int(right.sum()), len(right)
+    if not n:
+        return UNMEASURED
+    if groups is None:
+        return Measured(k / n, *wilson(k, n), n, k)
+    if k in (0, n):
+        films = len(pd.unique(np.asarray(groups, dtype=object)))
+        return Measured(k / n, *wilson(films * k // n, films), n, k)
+    measured = mean(right, groups=groups, seed=seed)
+    return Measured(k / n, measured.ci_low, measured.ci_high, n, k)
+
+
+def top1(labels: Sequence, predictions: Sequence, *, groups: Sequence | None = None) -> Measured:
+    """Returns the share of items whose prediction is the label (section 4.2); groups as in `share`."""
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     _same_length(labels, predictions)
-    if not len(labels):
-        return UNMEASURED
-    k, n = int((labels == predictions).sum()), len(labels)
-    return Measured(k / n, *wilson(k, n), n, k)
+    return share(labels == predictions, groups=groups)
 
 
 def mse(
-    targets: Sequence[float],
-    predictions: Sequence[float],
-    *,
-    groups: Sequence | None = None,
-    seed: int = 0,
-    draws: int = DRAWS,
+    targets: Sequence[float], predictions: Sequence[float], *, groups: Sequence | None = None, seed: int = 0
 ) -> Measured:
-    """Mean squared error in the targets' units (§4.2), with a bootstrap interval.
+    """Returns the mean squared error in the targets' units (section 4.2), with a bootstrap interval.
 
     Args:
         targets, predictions: [n], finite.
         groups: film of each item [n]; None draws items one by one.
-        seed, draws: of the bootstrap.
+        seed: of the bootstrap.
     """
     targets, predictions = np.asarray(targets, float), np.asarray(predictions, float)
     _same_length(targets, predictions)
     _finite(predictions, "predictions")
-    return mean((targets - predictions) ** 2, groups=groups, seed=seed, draws=draws)
+    return mean((targets - predictions) ** 2, groups=groups, seed=seed)
 
 
-def mean(
-    values: Sequence[float], *, groups: Sequence | None = None, seed: int = 0, draws: int = DRAWS
-) -> Measured:
-    """Mean of one number an item, with a bootstrap interval; arguments as in `mse`."""
+def mean(values: Sequence[float], *, groups: Sequence | None = None, seed: int = 0) -> Measured:
+    """Returns the mean of one number an item, with a bootstrap interval; arguments as in `mse`."""
     values = np.asarray(values, float)
     if not len(values):
         return UNMEASURED
-    means = np.concatenate([w @ values / w.sum(1) for w in _weights(len(values), groups, seed, draws)])
-    return Measured(float(values.mean()), *_interval(means), len(values))
+    means = resamples(len(values), lambda w: w @ values / w.sum(1), groups, seed=seed)
+    return Measured(float(values.mean()), *interval(means), len(values))
 
 
 def average_precision(labels: Sequence, scores: Sequence[float]) -> float:
-    """Average precision of one class, as scikit-learn defines it; nan without a positive.
+    """Returns the average precision of one class, as scikit-learn defines it; nan without a positive.
 
     Args:
         labels: bool [n]. scores: [n], finite.
@@ -117,9 +161,8 @@ def average_precisions(
     average_over: Sequence[str] | None = None,
     groups: Sequence | None = None,
     seed: int = 0,
-    draws: int = DRAWS,
 ) -> tuple[pd.DataFrame, Measured]:
-    """Average precision of each class and their mean (macro AP, §4.3a, §4.4b), with bootstrap intervals.
+    """Returns the average precision of each class and their mean (macro AP, sections 4.3a and 4.4b).
 
     A class without a positive has no average precision: its row says so with nan, and the mean leaves it out.
 
@@ -130,7 +173,7 @@ def average_precisions(
         average_over: classes that the mean takes in; None for all. The paper's average over the moderation
             classes leaves "none" out.
         groups: film of each item [n]; None draws items one by one.
-        seed, draws: of the bootstrap.
+        seed: of the bootstrap.
 
     Returns:
         Table class, ap, ci_low, ci_high, n_positive, n, measured; and the mean over the measured classes.
@@ -141,57 +184,44 @@ def average_precisions(
     unknown = sorted(set(average_over or []) - set(classes))
     if unknown:
         raise M2SError(f"the average is asked over {unknown}, the classes are {classes}")
-    samples = np.full((draws, len(classes)), np.nan)
     values = np.array([average_precision(hot[:, c], scores[:, c]) for c in range(len(classes))])
     measured = hot.any(0)
-    order = [_Sorted(hot[:, c], scores[:, c]) if measured[c] else None for c in range(len(classes))]
-    done = 0
-    for weights in _weights(len(scores), groups, seed, draws) if len(scores) else []:
-        for c in np.flatnonzero(measured):
-            samples[done : done + len(weights), c] = order[c].average_precision(weights)
-        done += len(weights)
+    samples = np.full((DRAWS, len(classes)), np.nan)
+    if measured.any():
+        ranked = [_Ranked(hot[:, c], scores[:, c]) for c in np.flatnonzero(measured)]
+        samples[:, measured] = resamples(
+            len(scores), lambda w: np.stack([r.average_precision(w) for r in ranked], 1), groups, seed=seed
+        )
     table = pd.DataFrame({"class": classes, "ap": values})
-    table[["ci_low", "ci_high"]] = [_interval(samples[:, c]) for c in range(len(classes))]
+    table[["ci_low", "ci_high"]] = [interval(samples[:, c]) for c in range(len(classes))]
     table = table.assign(n_positive=hot.sum(0), n=len(scores), measured=measured)
     into = measured & np.isin(classes, list(average_over or classes))
     if not into.any():
         return table, UNMEASURED
     kept = samples[:, into]
     means = np.nanmean(kept[~np.isnan(kept).all(1)], axis=1)
-    return table, Measured(float(values[into].mean()), *_interval(means), len(scores))
-
-
-def precision_recall(labels: Sequence, scores: Sequence[float]) -> pd.DataFrame:
-    """Every threshold that makes a difference: threshold, precision, recall, flagged; falling thresholds.
-
-    Args:
-        labels: bool [n] with a positive. scores: [n], finite; an item is flagged from its threshold on.
-    """
-    labels, scores = np.asarray(labels, bool), np.asarray(scores, float)
-    _same_length(labels, scores)
-    _finite(scores, "scores")
-    if not labels.any():
-        raise M2SError(f"none of the {len(labels)} items is positive: recall has no meaning")
-    order = _Sorted(labels, scores)
-    hits = np.cumsum(labels[order.order])[order.ends]
-    flagged = order.ends + 1
-    return pd.DataFrame(
-        {
-            "threshold": scores[order.order][order.ends],
-            "precision": hits / flagged,
-            "recall": hits / labels.sum(),
-            "flagged": flagged,
-        }
-    )
+    return table, Measured(float(values[into].mean()), *interval(means), len(scores))
 
 
 def threshold_at(labels: Sequence, scores: Sequence[float], recall: float) -> float:
-    """The threshold with the best precision among those that reach `recall`; of equals the highest."""
+    """Returns the threshold with the best precision among those that reach `recall`; of equals the highest.
+
+    Args:
+        labels: bool [n] with a positive. scores: [n], finite; an item is flagged from the threshold on.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    labels, scores = np.asarray(labels, bool), np.asarray(scores, float)
+    _same_length(labels, scores)
+    _finite(scores, "scores")
     if not 0 < recall <= 1:
         raise M2SError(f"recall is {recall}, expected more than 0 and at most 1")
-    curve = precision_recall(labels, scores)
-    enough = curve[curve["recall"] >= recall - 1e-12]
-    return float(enough["threshold"].iloc[int(enough["precision"].to_numpy().argmax())])
+    if not labels.any():
+        raise M2SError(f"none of the {len(labels)} items is positive: recall has no meaning")
+    precision, reached, thresholds = precision_recall_curve(labels, scores)
+    enough = np.flatnonzero(reached[:-1] >= recall - 1e-12)
+    best = precision[enough].max()
+    return float(thresholds[enough[precision[enough] >= best].max()])
 
 
 def threshold_table(
@@ -200,33 +230,41 @@ def threshold_table(
     test_labels: Sequence,
     test_scores: Sequence[float],
     recalls: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
+    groups: Sequence | None = None,
 ) -> pd.DataFrame:
-    """What a moderator gets who wants a recall: thresholds chosen on validation, measured on test.
+    """Returns what a moderator gets who wants a recall: thresholds chosen on validation, measured on test.
 
     Chosen on the test items themselves, both numbers would be too good.
 
+    Args:
+        groups: film of each test item, as in `share`.
+
     Returns:
         One row a recall: recall_wanted, threshold, val_precision, val_recall, precision, precision_low,
-        precision_high, recall, recall_low, recall_high, flagged, n_positive, n (of test; Wilson's intervals).
+        precision_high, recall, recall_low, recall_high, flagged, n_positive, n (of test).
     """
     val_labels, val_scores = np.asarray(val_labels, bool), np.asarray(val_scores, float)
     test_labels, test_scores = np.asarray(test_labels, bool), np.asarray(test_scores, float)
     _same_length(test_labels, test_scores)
+    films = None if groups is None else np.asarray(groups, dtype=object)
     rows = []
     for wanted in recalls:
         threshold = threshold_at(val_labels, val_scores, wanted)
         chosen, flagged = val_scores >= threshold, test_scores >= threshold
-        hits, positives = int((flagged & test_labels).sum()), int(test_labels.sum())
         row = {"recall_wanted": wanted, "threshold": threshold}
         row |= {"val_precision": val_labels[chosen].mean(), "val_recall": chosen[val_labels].mean()}
-        for name, n in (("precision", int(flagged.sum())), ("recall", positives)):
-            low, high = wilson(hits, n)
-            row |= {name: hits / n if n else np.nan, f"{name}_low": low, f"{name}_high": high}
-        rows.append(row | {"flagged": int(flagged.sum()), "n_positive": positives, "n": len(test_labels)})
+        for name, right, among in (
+            ("precision", test_labels, flagged),
+            ("recall", flagged, test_labels),
+        ):
+            got = share(right[among], groups=None if films is None else films[among])
+            row |= {name: got.value, f"{name}_low": got.ci_low, f"{name}_high": got.ci_high}
+        counts = {"flagged": int(flagged.sum()), "n_positive": int(test_labels.sum())}
+        rows.append(row | counts | {"n": len(test_labels)})
     return pd.DataFrame(rows)
 
 
-class _Sorted:
+class _Ranked:
     """One class's items by falling score, equal scores as one step, ready for weighted samples."""
 
     def __init__(self, labels: np.ndarray, scores: np.ndarray):
@@ -243,29 +281,6 @@ class _Sorted:
         gained = np.diff(hits, axis=1, prepend=0)
         with np.errstate(invalid="ignore"):
             return (gained * hits / np.maximum(flagged, 1)).sum(1) / hits[:, -1]
-
-
-def _weights(n: int, groups: Sequence | None, seed: int, draws: int):
-    """Bootstrap samples as how often each item was drawn: float32 blocks [some draws, n]."""
-    rng = np.random.default_rng(seed)
-    codes = np.arange(n) if groups is None else pd.factorize(np.asarray(groups, dtype=object))[0]
-    if len(codes) != n:
-        raise M2SError(f"{len(codes)} groups were given for {n} items")
-    count = int(codes.max()) + 1
-    step = max(1, _BLOCK // max(n, 1))
-    for first in range(0, draws, step):
-        size = min(step, draws - first)
-        drawn = rng.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)  # [size, groups]
-        yield times[:, codes].astype(np.float64)
-
-
-def _interval(samples: np.ndarray) -> tuple[float, float]:
-    samples = samples[np.isfinite(samples)]
-    if not len(samples):
-        return np.nan, np.nan
-    low, high = np.quantile(samples, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _one_hot(labels: np.ndarray, scores: np.ndarray, classes: list) -> np.ndarray:

@@ -1,15 +1,12 @@
 """The two tables that every evaluation writes: results.parquet and predictions.parquet."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from m2s_lib.evaluation.metrics import Measured
-from m2s_lib.io import write_parquet
 
 RESULT_COLUMNS = (
     "benchmark",
@@ -87,19 +84,20 @@ def empty_results(results: pd.DataFrame | None = None) -> Evaluation:
     return Evaluation(result_table([]) if results is None else results, predictions, pd.DataFrame())
 
 
+def no_outputs() -> dict[str, pd.DataFrame]:
+    """Returns the tables of an evaluation stage that has nothing to measure, by file."""
+    nothing = empty_results()
+    fields = ("results", "predictions", "probes")
+    return {f"{field}.parquet": getattr(nothing, field) for field in fields}
+
+
 def joined(parts: Sequence[Evaluation]) -> Evaluation:
-    """Several evaluations as one."""
-    tables = {}
+    """Returns several evaluations as one."""
+    tables, nothing = {}, empty_results()
     for field in ("results", "predictions", "probes"):
         some = [getattr(p, field) for p in parts if len(getattr(p, field))]
-        tables[field] = pd.concat(some, ignore_index=True) if some else getattr(parts[0], field)
+        tables[field] = pd.concat(some, ignore_index=True) if some else getattr(nothing, field)
     return Evaluation(**tables)
-
-
-def write_evaluation(folder: str | os.PathLike, evaluation: Evaluation) -> None:
-    """Write results.parquet, predictions.parquet and probes.parquet of a stage."""
-    for field in ("results", "predictions", "probes"):
-        write_parquet(getattr(evaluation, field), Path(folder) / f"{field}.parquet")
 
 
 def prediction_table(

@@ -17,8 +17,6 @@ from m2s_lib.evaluation.encoders.baselines import ELSEWHERE, comparator
 from m2s_lib.evaluation.encoders.computed_features import Vectors, computed_features
 from m2s_lib.evaluation.encoders.encoders import Encoder, embed_scenes, shot_embeddings
 from m2s_lib.evaluation.encoders.weight_files import Missing
-from m2s_lib.evaluation.metrics import UNMEASURED
-from m2s_lib.evaluation.results import result_row, result_table
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
 
 
@@ -66,6 +64,38 @@ def scene_vectors(
             missing = tuple(item for item, ok in zip(items, there, strict=True) if not ok)
             out[name] = Vectors(name, values, missing)
     return out
+
+
+def embed_all(
+    encoders: Sequence[str | Encoder],
+    scenes: pd.DataFrame,
+    stores: Mapping[str, object],
+    scene_set: str,
+    sources: Sources,
+) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """Returns `scene_vectors` as they are kept in files.
+
+    Returns:
+        Encoder to float32 [N, d], of those that are there; and one row an encoder: encoder, status ('ready',
+        'missing'), width, without (items that have no vector), reason.
+    """
+    arrays, rows = {}, []
+    for name, one in scene_vectors(encoders, scenes, stores, scene_set, sources).items():
+        if isinstance(one, Missing):
+            rows.append((name, "missing", 0, 0, one.reason))
+        else:
+            arrays[name] = one.values
+            rows.append((name, "ready", one.values.shape[1], len(one.missing), ""))
+    return arrays, pd.DataFrame(rows, columns=["encoder", "status", "width", "without", "reason"])
+
+
+def kept_vectors(arrays: Mapping[str, np.ndarray], table: pd.DataFrame) -> dict[str, Vectors | Missing]:
+    """Returns the vectors of `embed_all`, encoder by encoder."""
+    missing = table[table["status"] == "missing"].set_index("encoder")["reason"]
+    return {
+        name: Missing(name, missing[name]) if name in missing else Vectors(name, arrays[name])
+        for name in table["encoder"]
+    }
 
 
 def shot_vectors(
@@ -143,19 +173,3 @@ def _each(
         else:
             s = sources
             yield name, comparator(name, s.weights_dir, s.trained_dir, s.scene_config, s.seed, s.online)
-
-
-def missing_rows(
-    missing: Missing,
-    *,
-    benchmark: str,
-    task: str,
-    split: str,
-    metrics: Sequence[str],
-    n_listed: int,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Result rows of an encoder that is not there: nothing measured, nothing found."""
-    about = {"benchmark": benchmark, "task": task, "split": split, "encoder": missing.name, "seed": seed}
-    rows = [result_row(**about, metric=m, measured=UNMEASURED, n_found=0, n_listed=n_listed) for m in metrics]
-    return result_table(rows)

@@ -17,6 +17,7 @@ import pandas as pd
 from m2s_lib import io as files
 from m2s_lib.errors import M2SError
 from m2s_lib.runs import provenance, record
+from m2s_lib.runs.ending import skip_the_rest
 from m2s_lib.runs.kept import read_value, write_value
 from m2s_lib.runs.locks import FolderLock
 from m2s_lib.runs.parameters import RUN_DIR
@@ -299,6 +300,15 @@ class Stage:
         self._write_record("done", done)
         self._before, self.done, self._fresh = done, True, False
         self._unlock()
+
+    def end_without(self, message: str, outputs: Mapping[str, object], metrics: Mapping[str, object]) -> None:
+        """Ends a stage that has no data: writes its outputs (empty tables), prints the message, records the
+        end, and skips the cells that follow."""
+        for name, value in outputs.items():
+            self.write(name, value)
+        print(message)
+        self.finish({"headline": {"not measured": message}} | dict(metrics))
+        skip_the_rest()
 
     def _replace_figures(self) -> None:
         for name, data in self._drawn.items():

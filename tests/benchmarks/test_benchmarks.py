@@ -21,7 +21,7 @@ COLUMNS = {"name", "t_base", "t_ours", "ratio", "t_floor", "over_floor", "target
 
 
 CPU = torch.device("cpu")
-SAME = ("momentum update", "nearest scenes", "probes, width 64")  # nothing differs on a GPU but the device
+SAME = ("momentum update", "nearest scenes")  # nothing differs on a GPU but the device
 GPU_ROWS = [b for b in bench.BENCHMARKS if b.cuda is not None and b.name not in SAME]
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.clips import ItemVectors, clip_scenes, group_embeddings, mean_by_owner, read_clips
+from m2s_lib.evaluation.clips import ItemVectors, clip_scenes, mean_by_owner, read_clips
 
 
 def store(n, seconds=2.0):
@@ -72,13 +72,6 @@ def test_clips_that_cannot_be_had_are_listed_with_reasons():
         "unread": "no frame could be decoded",
         "late": "no shot of film f in 100..110 s",
     }
-
-
-def test_embeddings_by_item_keep_their_order():
-    grouped = group_embeddings(["b", "a", "b"], np.array([[1.0], [2.0], [3.0]]))
-    assert {k: v.tolist() for k, v in grouped.items()} == {"b": [[1], [3]], "a": [[2]]}
-    with pytest.raises(M2SError, match="2 items for 1 embeddings"):
-        group_embeddings(["a", "b"], np.ones((1, 2)))
 
 
 def test_item_vectors_count_what_is_not_listed_and_average_windows():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
-from sklearn.metrics import average_precision_score, mean_squared_error, precision_recall_curve
+from scipy.stats import bootstrap
+from sklearn.metrics import average_precision_score, mean_squared_error
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation import metrics
@@ -14,7 +14,8 @@ from m2s_lib.evaluation.metrics import (
     average_precision,
     average_precisions,
     mse,
-    precision_recall,
+    resamples,
+    share,
     threshold_at,
     threshold_table,
     top1,
@@ -25,8 +26,10 @@ from m2s_lib.evaluation.metrics import (
 def test_top1_is_k_of_n_with_wilsons_interval():
     got = top1([1] * 42, [1] * 24 + [0] * 18)
     assert (got.k, got.n) == (24, 42)
-    scipys = binomtest(24, 42).proportion_ci(method="wilson")
-    assert (got.ci_low, got.ci_high) == pytest.approx((scipys.low, scipys.high), rel=1e-9)
+    z2, p = 1.959963984540054**2, 24 / 42  # Wilson's interval in closed form
+    centre, half = p + z2 / 84, (z2 * (p * (1 - p) / 42 + z2 / (4 * 42**2))) ** 0.5
+    closed = [(centre - half) / (1 + z2 / 42), (centre + half) / (1 + z2 / 42)]
+    assert [got.ci_low, got.ci_high] == pytest.approx(closed, rel=1e-9)
     assert str(got) == "24/42 = 57.1 % [42.2, 70.9]"
 
 
@@ -69,6 +72,36 @@ def test_clips_of_one_film_widen_the_interval():
     assert copies.ci_high - copies.ci_low < 0.5 * (grouped.ci_high - grouped.ci_low)
 
 
+def test_resampling_by_film_equals_scipys_bootstrap_over_films():
+    """A mean over films of equal size is the mean of the films' means, which scipy can resample."""
+    rng = np.random.default_rng(5)
+    values, films = rng.standard_normal((30, 4)) + rng.standard_normal((30, 1)), np.repeat(np.arange(30), 4)
+    got = metrics.mean(values.ravel(), groups=films)
+    wanted = bootstrap((values.mean(1),), np.mean, n_resamples=9999, method="percentile", rng=1)
+    low, high = wanted.confidence_interval
+    assert (got.ci_low, got.ci_high) == pytest.approx((low, high), abs=0.06)
+    assert got.value == pytest.approx(values.mean())
+
+
+def test_samples_draw_whole_films_as_often_as_there_are_films():
+    films = ["a", "b", "a", "c", "c"]
+    times = resamples(5, lambda w: w, films, draws=50)
+    assert times.shape == (50, 5)
+    np.testing.assert_array_equal(times[:, 0], times[:, 2])
+    np.testing.assert_array_equal(times[:, 0] + times[:, 1] + times[:, 3], 3)
+    assert len(np.unique(times, axis=0)) > 5
+
+
+def test_a_share_by_film_is_wider_and_has_a_width_at_its_ends():
+    right, films = np.arange(40) % 20 < 10, np.repeat(np.arange(4), 10)
+    alone, by_film = share(right), share(right, groups=films)
+    assert (by_film.k, by_film.n, by_film.value) == (alone.k, alone.n, alone.value) == (20, 40, 0.5)
+    assert by_film.ci_high - by_film.ci_low > alone.ci_high - alone.ci_low
+    all_right = share(np.ones(40, bool), groups=films)
+    assert (all_right.ci_low, all_right.ci_high) == pytest.approx(wilson(4, 4))
+    assert share(np.zeros(40, bool), groups=films).ci_high == pytest.approx(wilson(0, 4)[1])
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     labels=st.lists(st.booleans(), min_size=1, max_size=30).filter(any),
@@ -81,7 +114,7 @@ def test_weighted_average_precision_equals_scikit_learn(labels, levels, seed):
     labels, scores = np.array(labels), rng.integers(levels, size=len(labels)) / levels
     weights = rng.integers(0, 3, size=(5, len(labels)))
     weights[:, labels.argmax()] += 1  # every sample keeps a positive
-    got = metrics._Sorted(labels, scores).average_precision(weights.astype(float))
+    got = metrics._Ranked(labels, scores).average_precision(weights.astype(float))
     wanted = [average_precision_score(labels, scores, sample_weight=w) for w in weights]
     np.testing.assert_allclose(got, wanted, rtol=1e-9)
     assert average_precision(labels, scores) == average_precision_score(labels, scores)
@@ -117,16 +150,6 @@ def test_several_labels_an_item_and_none_at_all():
     assert str(nothing) == NOT_MEASURED
 
 
-def test_precision_recall_equals_scikit_learn():
-    rng = np.random.default_rng(4)
-    labels, scores = rng.random(80) < 0.3, rng.integers(20, size=80) / 20
-    precision, recall, thresholds = precision_recall_curve(labels, scores)
-    got = precision_recall(labels, scores).sort_values("threshold")
-    np.testing.assert_allclose(got["threshold"], thresholds)
-    np.testing.assert_allclose(got["precision"], precision[:-1])
-    np.testing.assert_allclose(got["recall"], recall[:-1])
-
-
 def test_threshold_for_a_recall_is_the_most_precise_one():
     """Half of the positives at 0.9 (2 of 3 right), all at 0.5 (4 of 5 right): the lower one is better."""
     labels = np.array([1, 0, 1, 1, 1, 0], bool)
@@ -156,7 +179,7 @@ def test_threshold_table_chooses_on_validation_and_measures_on_test():
         (lambda: average_precisions(np.array([0, 1]), np.ones((2, 3)), "ab"), "expected scores \\[2, 2\\]"),
         (lambda: average_precisions(np.array([0]), np.array([[np.inf, 0]]), "ab"), "1 of 2 scores are not"),
         (lambda: average_precisions(np.array([0]), np.ones((1, 2)), "ab", average_over="c"), "\\['c'\\]"),
-        (lambda: precision_recall([False], [1.0]), "none of the 1 items is positive"),
+        (lambda: threshold_at([False], [1.0], 0.5), "none of the 1 items is positive"),
         (lambda: threshold_at([True], [1.0], 0), "recall is 0"),
         (lambda: mse([1, 2], [1, 2], groups=["a"]), "1 groups were given for 2 items"),
     ],

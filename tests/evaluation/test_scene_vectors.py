@@ -6,10 +6,8 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.computed_features import Vectors, write_features_file
 from m2s_lib.evaluation.encoders.encoders import ColourEncoder, OurSceneEncoder, embed_scenes, shot_embeddings
 from m2s_lib.evaluation.encoders.weight_files import Missing
-from m2s_lib.evaluation.results import RESULT_COLUMNS
 from m2s_lib.evaluation.scene_vectors import (
     Sources,
-    missing_rows,
     scene_vectors,
     shot_item,
     shot_sequences,
@@ -79,17 +77,3 @@ def test_overlapping_scenes_of_an_item_keep_their_own_shots():
     np.testing.assert_array_equal(
         got, shot_embeddings(ColourEncoder(), stores)["a"][[0, 1, 2, 0, 1, 2, 3, 4]]
     )
-
-
-def test_an_encoder_that_is_not_there_has_rows_without_values():
-    rows = missing_rows(
-        Missing("X3D-L", "no weights"),
-        benchmark="LVU",
-        task="scene",
-        split="test",
-        metrics=["top-1"],
-        n_listed=86,
-    )
-    assert tuple(rows.columns) == RESULT_COLUMNS
-    assert rows["value"].isna().all()
-    assert rows[["n", "n_found", "n_listed"]].to_numpy().tolist() == [[0, 0, 86]]

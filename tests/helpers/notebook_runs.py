@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from m2s_lib.io import read_json
 from m2s_lib.runs import kernel
+from m2s_lib.runs.ending import StageEnded
 from m2s_lib.runs.pipeline import run_profile
 from m2s_lib.runs.record import RECORD
 from tests.conftest import ROOT
@@ -78,6 +79,8 @@ def _execute_here(node, folder: Path, cwd: Path, env: dict, stream=None) -> None
             linecache.cache[file] = (len(cell.source), None, lines, file)  # as IPython does
             try:
                 exec(compile(cell.source, file, "exec"), names)
+            except StageEnded:
+                break
             except Exception as error:
                 kernel.write_notebook(node, folder / "notebook.failed.ipynb")
                 raise kernel.NotebookFailed(f"cell {number}: {type(error).__name__}: {error}") from error

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.metrics import UNMEASURED, Measured, mse, top1
 from m2s_lib.evaluation.probes.probes import ProbeConfig
 from m2s_lib.io import is_count, read_lines
 
@@ -140,17 +139,6 @@ def film_overlap(task: LvuTask) -> pd.DataFrame:
         shared = set(films[a]) & set(films[b])
         rows.append((a, b, len(shared), int(films[b].isin(list(shared)).sum())))
     return pd.DataFrame(rows, columns=["split_a", "split_b", "n_films", "n_videos"])
-
-
-def constant_baseline(task: LvuTask, split: str = "test") -> Measured:
-    """What the training set's largest class, or its mean, scores on a split: the floor for every encoder."""
-    train, there = task.split("train"), task.split(split)
-    if not len(train) or not len(there):
-        return UNMEASURED
-    if task.kind.regression:
-        return mse(there["target"], np.full(len(there), train["target"].mean()), groups=there["imdb_id"])
-    most = np.bincount(train["class_id"]).argmax()
-    return top1(there["class_id"], np.full(len(there), most))
 
 
 def task_table(tasks: Mapping[str, LvuTask], found: Iterable[str] | None = None) -> pd.DataFrame:

@@ -1,25 +1,19 @@
-"""Moderation with frozen features: an MLP, AP of each class, thresholds (section 4.4b, supp. 1.4).
+"""Moderation: AP of each class (section 4.4b, supp. 1.4), and what a moderator gets who asks for a recall."""
 
-AP of each class and their average are the paper's metric; what a moderator gets who asks for a recall is
-added.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.clips import ItemSequences, ItemVectors, mean_by_owner
-from m2s_lib.evaluation.metrics import UNMEASURED, Measured, average_precisions, threshold_table
-from m2s_lib.evaluation.moderation.files import BACKGROUND, BENCHMARK, CLASSES, SPLITS
-from m2s_lib.evaluation.probes.probe_search import best_setting, probe_rows, search_configs
-from m2s_lib.evaluation.probes.probes import ProbeConfig, ProbeData, train_probe_sets
-from m2s_lib.evaluation.results import Evaluation, prediction_table, result_row, result_table
+from m2s_lib.evaluation.metrics import NOT_MEASURED, threshold_table
+from m2s_lib.evaluation.moderation.files import BACKGROUND, BENCHMARK, CLASSES
+from m2s_lib.evaluation.probes.probes import ProbeConfig
+from m2s_lib.evaluation.tasks import RankingTask
 
 TASK = "moderation"  # of the predictions; the result rows name the class
 AVERAGE = "average"
+NO_EXAMPLE = "no example in test"
 THRESHOLD_COLUMNS = (
     *("encoder", "class", "recall_wanted", "threshold", "val_precision", "val_recall", "precision"),
     *("precision_low", "precision_high", "recall", "recall_low", "recall_high", "flagged", "n_positive", "n"),
@@ -29,115 +23,89 @@ THRESHOLD_COLUMNS = (
 CONFIG = ProbeConfig(lr=0.1, batch=256, epochs=100, dropout=0.25, choose="ap")
 
 
-def evaluate_mcd(
-    table: pd.DataFrame,
-    embeddings: Mapping[str, np.ndarray],
-    encoder: str,
-    *,
-    classes: Sequence[str] = CLASSES,
-    background: str = BACKGROUND,
-    config: ProbeConfig = CONFIG,
-    seeds: Sequence[int] = (0,),
-    search_grid: Sequence[Mapping] = (),
-    recalls: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
-    device: torch.device | str = "cpu",
-    permuted: bool = False,
-    trainer: Callable = train_probe_sets,
-    frames: int = 0,
-    benchmark: str = BENCHMARK,
-    **changes,
-) -> tuple[Evaluation, pd.DataFrame]:
-    """Train and measure one encoder on moderation.
+def moderation_task(
+    table: pd.DataFrame, classes: Sequence[str] = CLASSES, background: str = BACKGROUND
+) -> RankingTask:
+    """Returns the task for the protocol.
 
     Args:
-        table: of `read_mcd`.
-        embeddings: item to float32 [d] or [windows, d] (scores are averaged over a clip's windows).
-        encoder: its name in the tables.
-        classes: as given to `read_mcd`.
+        table: of `read_mcd`. classes: as given to it.
         background: the class that the average leaves out; '' averages over all.
-        config, seeds, search_grid, trainer, frames, changes: as in `evaluate_lvu`.
-        permuted: permute the labels inside each split: the control, which must give chance. Test labels too:
-            clips of one class lie together, and a network taught nonsense still ranks whole classes first or
-            last, by luck.
-        recalls: that the threshold table is made for.
-
-    Returns:
-        The evaluation: rows "AP" of each class and of task "average", split test, intervals by a bootstrap
-        over films; a class without a clip in test is nan. And the threshold table of the first seed: encoder,
-        class, and the columns of `metrics.threshold_table`; a class without a clip in validation is left out.
     """
     if background not in ("", *classes):
         raise M2SError(f"the background class is {background!r}, the classes are {list(classes)}; '' is none")
-    sequences = (frames,) if frames else ()
-    vectors = (ItemSequences if frames else ItemVectors)(embeddings, table["item"], encoder, *sequences)
-    parts = {s: table[(table["split"] == s) & vectors.found(table["item"])] for s in SPLITS}
-    parts = {s: _permuted(rows) for s, rows in parts.items()} if permuted else parts
-    if empty := [s for s in ("train", "val") if not len(parts[s])]:
-        raise M2SError(f"{encoder}: no clip with an embedding in {empty} of {len(table)} listed clips")
-    each = search_configs(config, seeds, search_grid, changes)
-    probes = trainer([(_items(parts, vectors, len(classes)), each)], device=device)[0]
-    encoder = f"{encoder} (permuted labels)" if permuted else encoder
-    chosen = best_setting(probes, len(seeds))
-    rows, tables, thresholds = [], [], pd.DataFrame()
-    for seed, probe in zip(seeds, chosen, strict=True):
-        scores = {s: _scores(parts[s], vectors, probe, len(classes)) for s in ("val", "test")}
-        rows += _rows(parts["test"], table, scores["test"], classes, background, benchmark, encoder, seed)
-        test, predicted = parts["test"], [classes[c] for c in scores["test"].argmax(1)]
-        tables.append(prediction_table(
-            benchmark, TASK, "test", encoder, seed, test["item"], test["label"], predicted, scores["test"]
-        ))  # fmt: skip
-        if seed == seeds[0]:
-            thresholds = _thresholds(parts, scores, classes, background, recalls, encoder)
-    about = pd.DataFrame(probe_rows(TASK, encoder, probes, chosen))
-    return Evaluation(result_table(rows), pd.concat(tables, ignore_index=True), about), thresholds
+    return RankingTask(
+        benchmark=BENCHMARK,
+        name=TASK,
+        items=table[["item", "film_id", "split", "label"]].reset_index(drop=True),
+        y=table["class_id"].to_numpy(np.int64),
+        config=CONFIG,
+        classes=tuple(classes),
+        background=background,
+        mean_name=(AVERAGE, "AP"),
+    )
 
 
-def _permuted(rows: pd.DataFrame) -> pd.DataFrame:
-    order = np.random.default_rng(0).permutation(len(rows))
-    return rows.assign(**{c: rows[c].to_numpy()[order] for c in ("label", "class_id")})
+def thresholds(
+    predictions: pd.DataFrame, task: RankingTask, recalls: Sequence[float] = (0.5, 0.8, 0.9, 0.95)
+) -> pd.DataFrame:
+    """Returns the threshold table of every encoder but the control, of its first seed.
 
+    Args:
+        predictions: of `protocol.compare`. recalls: that a moderator may want.
 
-def _items(parts: Mapping[str, pd.DataFrame], vectors: ItemVectors, outputs: int) -> ProbeData:
-    (x, owners), (x_val, val_owners) = (vectors.rows(parts[s]["item"]) for s in ("train", "val"))
-    y, y_val = (parts[s]["class_id"].to_numpy() for s in ("train", "val"))
-    groups = None if len(x_val) == len(y_val) else val_owners
-    return ProbeData(x, y[owners], x_val, y_val[val_owners], outputs, groups, TASK)
-
-
-def _scores(rows: pd.DataFrame, vectors: ItemVectors, probe, outputs: int) -> np.ndarray:
-    """Probabilities of each clip: [n, C]."""
-    if not len(rows):
-        return np.zeros((0, outputs))
-    x, owners = vectors.rows(rows["item"])
-    return mean_by_owner(probe.predict(x), owners)
-
-
-def _rows(test, table, scores, classes, background, benchmark, encoder, seed) -> list[dict]:
-    """Result rows of one seed: AP of each class, then the average without the background class."""
-    listed = table[table["split"] == "test"]
-    into = [c for c in classes if c != background]
-    films = test["film_id"].to_numpy()
-    by_class, mean = average_precisions(
-        test["class_id"].to_numpy(), scores, classes, average_over=into, groups=films, seed=seed
-    ) if len(test) else (pd.DataFrame(), UNMEASURED)  # fmt: skip
-    measured = {AVERAGE: mean} | {r["class"]: Measured(r["ap"], r["ci_low"], r["ci_high"], len(test))
-                                  for r in by_class.to_dict("records") if r["measured"]}  # fmt: skip
-    return [
-        result_row(benchmark, task, "test", encoder, "AP", measured.get(task, UNMEASURED),
-                   n_found=len(test), n_listed=len(listed), seed=seed)
-        for task in (*classes, AVERAGE)
-    ]  # fmt: skip
-
-
-def _thresholds(parts, scores, classes, background, recalls, encoder) -> pd.DataFrame:
-    """The threshold table of every class with an example in validation, but the background's."""
-    tables = [pd.DataFrame(columns=THRESHOLD_COLUMNS)]
-    for c, name in enumerate(classes):
-        labels = {s: parts[s]["class_id"].to_numpy() == c for s in ("val", "test")}
-        if name == background or not labels["val"].any():
-            continue
-        made = threshold_table(
-            labels["val"], scores["val"][:, c], labels["test"], scores["test"][:, c], recalls
-        )
-        tables.append(made.assign(**{"encoder": encoder, "class": name})[list(THRESHOLD_COLUMNS)])
+    Returns:
+        encoder, class, and the columns of `metrics.threshold_table`; a class without a clip in validation and
+        the background class are left out.
+    """
+    tables = [pd.DataFrame(columns=list(THRESHOLD_COLUMNS))]
+    film = dict(zip(task.items["item"], task.items["film_id"], strict=True))
+    mine = predictions[~predictions["encoder"].str.contains("permuted", regex=False)]
+    for encoder, rows in mine.groupby("encoder", sort=False):
+        rows = rows[rows["seed"] == rows["seed"].iloc[0]]
+        parts = [rows[rows["split"] == s] for s in ("val", "test")]
+        for c, name in enumerate(task.classes):
+            labels = [(part["label"] == name).to_numpy() for part in parts]
+            if name == task.background or not labels[0].any():
+                continue
+            scores = [np.array([s[c] for s in part["scores"]]) for part in parts]
+            films = parts[1]["item"].map(film).to_numpy(object)
+            made = threshold_table(labels[0], scores[0], labels[1], scores[1], recalls, films)
+            tables.append(made.assign(**{"encoder": encoder, "class": name})[list(THRESHOLD_COLUMNS)])
     return pd.concat(tables[1:], ignore_index=True) if len(tables) > 1 else tables[0]
+
+
+def mcd_summary(wide: pd.DataFrame, task: RankingTask, digits: int = 3) -> pd.DataFrame:
+    """Returns `protocol.summary` of AP as text: a class without a clip in test says so, an encoder that is
+    missing says "not measured"."""
+    text = wide.map(lambda v: f"{v:.{digits}f}" if np.isfinite(v) else NOT_MEASURED)
+    for name in set(task.classes) - set(task.items["label"].to_numpy()[task.rows("test")]):
+        text.loc[wide.notna().any(axis=1), name] = NO_EXAMPLE
+    return text.rename_axis(columns=None)
+
+
+def as_in_paper(results: pd.DataFrame, task: RankingTask) -> pd.DataFrame:
+    """Returns the rows that mean what the paper's mean: no control, no class that the paper does not have,
+    and the average only where it is over the paper's classes."""
+    rows = results[~results["encoder"].str.contains("permuted", regex=False)]
+    same = set(task.classes) == set(CLASSES) and task.background == BACKGROUND
+    return rows if same else rows[rows["task"].isin(CLASSES)]
+
+
+def describe_pretrained(table: pd.DataFrame, pretrained: Sequence[str]) -> str:
+    """Returns a warning that names the test films of a table which representations were trained on, or a
+    sentence that there are none; and why nothing can be measured, where the table has too few films.
+
+    Args:
+        table: of `read_mcd`. pretrained: film_id or IMDb id of the films that were trained on.
+    """
+    test = set(table.loc[table["split"] == "test", "film_id"])
+    if not test:
+        return f"No test film among {table['film_id'].nunique()}: a split by film needs at least three."
+    seen = sorted(test & set(pretrained))
+    if not seen:
+        return f"None of the {len(test)} test films is known to have been trained on."
+    return (
+        f"WARNING: {len(seen)} of the {len(test)} test films were trained on (without labels), the first is "
+        f"{seen[0]}: numbers on them flatter what was trained here. Leave them out of 01's films, or of test."
+    )

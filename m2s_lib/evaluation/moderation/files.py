@@ -37,7 +37,8 @@ def read_mcd(
         seed: of the split.
 
     Returns:
-        item, film_id, label, class_id, split, and the source's other columns, in its order. Where the clips
+        item, film_id, label, class_id, split, and the source's other columns, in its order. With fewer than
+        three films and no split of the table's own, all are 'train'. Where the clips
         are video files, `path` holds them and `item` their names without ending (with folders where names
         come twice). start_s and end_s are float, nan where a clip is a whole file.
 
@@ -67,7 +68,8 @@ def read_mcd(
             f"{int(unknown.sum())} such clips; the classes are {list(classes)}"
         )
     if "split" not in table.columns:
-        table["split"] = split_by_film(table, seed=seed)
+        few = table["film_id"].nunique() < 3  # cannot be split: nothing will be measured
+        table["split"] = "train" if few else split_by_film(table, seed=seed)
     if (i := _first(~table["split"].isin(SPLITS))) is not None:
         raise M2SError(
             f"{where[i]}: clip {table['item'][i]} has the split {table['split'][i]!r}, expected one of "

@@ -1,42 +1,75 @@
-"""All encoders on places and scene boundaries (Tables 3 and 4): MovieNet's films and OVSD's open ones."""
+"""All encoders on scene boundaries: MovieNet's films (Table 4), and the real films of OVSD and BBC."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.encoders.computed_features import Vectors
+from m2s_lib.evaluation.encoders.encoders import Encoder
 from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.movienet import files as movienet
-from m2s_lib.evaluation.movienet import ovsd
 from m2s_lib.evaluation.movienet.files import MovieNet
-from m2s_lib.evaluation.movienet.ovsd import Ovsd, label_store
-from m2s_lib.evaluation.movienet.place_tagging import (
-    PLACE_PROBE,
-    TASK,
-    PlaceScenes,
-    evaluate_places,
-    place_chance_rows,
-    place_probe,
-)
+from m2s_lib.evaluation.movienet.ovsd import COUNTS, OpenFilms, label_store
 from m2s_lib.evaluation.movienet.scene_boundaries import (
+    ALL_FILMS,
+    LEFT_OUT,
+    METRICS,
+    SBD_PROBE,
+    UNTRAINED,
+    About,
+    Scored,
     chance_rows,
-    evaluate_sbd,
+    evaluate_boundaries,
     evaluate_untrained,
     leave_one_film_out,
+    measure,
+    unmeasured,
 )
-from m2s_lib.evaluation.movienet.window_probe import SBD_PROBE, window_probe
+from m2s_lib.evaluation.protocol import compare_encoders, whitened_films
 from m2s_lib.evaluation.results import Evaluation, empty_results, joined
-from m2s_lib.evaluation.scene_vectors import missing_rows
+from m2s_lib.evaluation.scene_vectors import Sources, shot_vectors
 from m2s_lib.films.store.reference_shots import reference_films
-from m2s_lib.progress import Progress
 
 READY = "ready features"
-_SBD_METRICS = ("pooled AP", "mean per-film AP", "mIoU", "recall@3s")
+OWN_SHOTS = "scene boundaries, own shots"
+
+
+def measure_boundaries(
+    labels: MovieNet,
+    encoders: Sequence[str | Encoder],
+    stores: Mapping[str, object],
+    sources: Sources,
+    **how,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns results and predictions of `compare_boundaries`, whose arguments `how` are."""
+    n_shots = {f: s.n_shots for f, s in stores.items()}
+    found = shot_vectors(encoders, stores, n_shots, "movienet_shots", sources) if labels.films else {}
+    got = compare_boundaries(labels, found, device=sources.device, **how)
+    return got.results, got.predictions
+
+
+def measure_open_films(data: Sequence[OpenFilms], **how) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns results and predictions of `compare_open_films`."""
+    got = compare_open_films(data, **how)
+    return got.results, got.predictions
+
+
+def measure_pictured_films(
+    films: Mapping[str, str],
+    stores: Mapping[str, object],
+    folder: str | Path | None,
+    encoders: Sequence[str | Encoder],
+    sources: Sources,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Returns results and predictions of `compare_pictured_films`, and its table of films."""
+    stores = {f: stores[f] for f in reference_films(films, folder) if f in stores}
+    n_shots = {f: s.n_shots for f, s in stores.items()}
+    found = shot_vectors(encoders, stores, n_shots, "ovsd_shots", sources) if stores else {}
+    got, table = compare_pictured_films(films, stores, folder, found)
+    return got.results, got.predictions, table
 
 
 def compare_boundaries(
@@ -48,63 +81,38 @@ def compare_boundaries(
     device: torch.device | str = "cpu",
     **changes,
 ) -> Evaluation:
-    """Scene boundaries by every encoder: trained on the training films, test films looked at once.
+    """Returns scene boundaries by every encoder, chance first: trained on the training films, test films
+    looked at once.
 
     Args:
         labels: of `read_movienet`.
         found: encoder to its films' shot embeddings, or why there are none, see `shot_vectors`.
-        seeds: one probe each. threshold: see `evaluate_sbd`.
+        seeds: one probe each. threshold: see `evaluate_boundaries`.
         changes: of the paper's probe (`SBD_PROBE`), such as epochs=150, batch=256 or patience=30 where there
             are hundreds of windows instead of its 300,000.
     """
-    config = replace(SBD_PROBE, **changes)
+    if not labels.films:
+        return empty_results()
     test = [f for f in labels.films if labels.split[f.film_id] == "test"]
-    parts = [empty_results(chance_rows(test, benchmark=movienet.BENCHMARK, task=labels.task))]
+    about = About(movienet.BENCHMARK, "", task=labels.task)
+    how = {"seeds": seeds, "threshold": threshold, "device": device}
+    how["config"] = dataclasses.replace(SBD_PROBE, **changes)
     listed = sum(len(f.asked) for f in test)
-    bar = Progress("scene boundaries", len(found) * len(seeds), "probes")
-    for name, one in found.items():
-        for seed in seeds:
-            if isinstance(one, Missing):
-                about = {"benchmark": movienet.BENCHMARK, "task": labels.task, "split": "test"}
-                rows = missing_rows(one, **about, metrics=_SBD_METRICS, n_listed=listed, seed=seed)
-                parts.append(empty_results(rows))
-            else:
-                about = {"encoder": name, "task": labels.task, "seed": seed, "threshold": threshold}
-                tables = evaluate_sbd(
-                    labels.films, one, labels.split, window_probe(config, device), **about
-                )  # fmt: skip
-                parts.append(Evaluation(*tables, pd.DataFrame()))
-            bar.step(1)
-    return joined(parts)
+
+    def one(embeddings: Mapping[str, np.ndarray], name: str) -> Evaluation:
+        mine = dataclasses.replace(about, encoder=name)
+        return evaluate_boundaries(labels.films, embeddings, labels.split, mine, **how)
+
+    def missing(name: str) -> pd.DataFrame:
+        return unmeasured(dataclasses.replace(about, encoder=name), listed)
+
+    train = [f for f, split in labels.split.items() if split == "train"]
+    every = compare_encoders("probes, scene boundaries", whitened_films(found, train), one, missing)
+    return joined([empty_results(chance_rows(test, about)), every])
 
 
-def compare_places(
-    places: PlaceScenes,
-    found: Mapping[str, Vectors | Missing],
-    *,
-    seeds: Sequence[int] = (0,),
-    epochs: int = 0,
-    device: torch.device | str = "cpu",
-) -> Evaluation:
-    """Place tagging by every encoder; epochs: 0 for the paper's 200, the rest as in `compare_boundaries`;
-    `found` of `scene_vectors`."""
-    config = replace(PLACE_PROBE, epochs=epochs or PLACE_PROBE.epochs)
-    n_test = int((places.scenes["split"] == "test").sum())
-    parts = [empty_results(place_chance_rows(places))]
-    for name, one in found.items():
-        for seed in seeds:
-            if isinstance(one, Missing):
-                about = {"benchmark": movienet.BENCHMARK, "task": TASK, "split": "test", "metrics": ["mAP"]}
-                parts.append(empty_results(missing_rows(one, **about, n_listed=n_test, seed=seed)))
-            else:
-                fit = place_probe(config, device)
-                tables = evaluate_places(places, one.values, fit, encoder=name, seed=seed)
-                parts.append(Evaluation(*tables, pd.DataFrame()))
-    return joined(parts)
-
-
-def ovsd_ready_features(
-    data: Ovsd,
+def compare_open_films(
+    data: Sequence[OpenFilms],
     *,
     name: str = READY,
     seeds: Sequence[int] = (0,),
@@ -112,30 +120,36 @@ def ovsd_ready_features(
     device: torch.device | str = "cpu",
     **changes,
 ) -> Evaluation:
-    """OVSD's ready features: random scores, what they say untrained, and an MLP with one film left out.
+    """Returns ready features on real films, for each data set and over all films: random scores, what the
+    features say untrained, and an MLP with one film left out (of its own data set).
 
     Args:
-        name: of the features in the tables.
+        data: of `read_open_films`. name: of the features in the tables.
         threshold, changes: as in `compare_boundaries`.
     """
-    config = replace(SBD_PROBE, **changes)
-    parts = [empty_results(chance_rows(data.films, benchmark=ovsd.BENCHMARK, split="all films"))]
-    about = {"encoder": name, "benchmark": ovsd.BENCHMARK}
-    parts.append(Evaluation(*evaluate_untrained(data.films, data.features, **about), pd.DataFrame()))
-    for seed in seeds:
-        fit = window_probe(config, device)
-        tables = leave_one_film_out(data.films, data.features, fit, seed=seed, threshold=threshold, **about)
-        parts.append(Evaluation(*tables, pd.DataFrame()))
+    how = {"config": dataclasses.replace(SBD_PROBE, **changes), "seeds": seeds, "threshold": threshold}
+    parts, untrained, trained = [], [], []
+    for one in data:
+        about = About(one.benchmark, name)
+        parts.append(empty_results(chance_rows(one.films, dataclasses.replace(about, split=ALL_FILMS))))
+        plain, scored = evaluate_untrained(one.films, one.features, about)
+        learned, by_seed = leave_one_film_out(one.films, one.features, about, device=device, **how)
+        parts += [plain, learned]
+        untrained.append(scored)
+        trained.append(by_seed)
+    if len(data) > 1:
+        parts += _over_all(data, untrained, trained, name, seeds)
     return joined(parts)
 
 
-def ovsd_pictures(
+def compare_pictured_films(
     films: Mapping[str, str],
     stores: Mapping[str, object],
-    folder: str | Path,
+    folder: str | Path | None,
     found: Mapping[str, Mapping[str, np.ndarray] | Missing],
 ) -> tuple[Evaluation, pd.DataFrame]:
-    """OVSD films that a run has as pictures, cut into shots by the run itself: every encoder, untrained.
+    """Returns OVSD films that a run has as pictures, cut into shots by the run itself: every encoder,
+    untrained, because a film or two leave none to learn from.
 
     Args:
         films: film_id to title, of the run; those that OVSD names are used.
@@ -147,109 +161,40 @@ def ovsd_pictures(
         films; and one row a film: film_id, title, n_shots, n_scenes, n_boundaries, n_merged, n_far.
     """
     labelled, rows = [], []
-    for film_id, place in reference_films(films, folder).items():
+    for film_id, path in reference_films(films, folder).items():
         if film_id in stores and stores[film_id].n_shots > 1:
-            film, row = label_store(stores[film_id], place / "scenes.txt")
+            film, row = label_store(stores[film_id], path / "scenes.txt")
             labelled.append(film)
             rows.append({"film_id": film_id, "title": films[film_id]} | row)
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=["film_id", "title", *COUNTS])
     if not labelled:
         return empty_results(), table
-    about = {"benchmark": ovsd.BENCHMARK, "task": "scene boundaries, own shots"}
-    parts = [empty_results(chance_rows(labelled, split="all films", **about))]
-    nothing = {
-        "split": "all films",
-        "metrics": _SBD_METRICS[:2],
-        "n_listed": sum(len(f.asked) for f in labelled),
-    }
-    for name, one in found.items():
-        if isinstance(one, Missing) or not any(f.film_id in one for f in labelled):
-            rows = missing_rows(Missing(f"{name}, untrained", "no embeddings"), **about, **nothing)
-            parts.append(empty_results(rows))
-        else:
-            tables = evaluate_untrained(labelled, one, encoder=name, **about)
-            parts.append(Evaluation(*tables, pd.DataFrame()))
-    return joined(parts), table
+    about = About("OVSD", "", split=ALL_FILMS, task=OWN_SHOTS)
+    listed = sum(len(f.asked) for f in labelled)
+
+    def one(embeddings: Mapping[str, np.ndarray], name: str) -> Evaluation:
+        return evaluate_untrained(labelled, embeddings, dataclasses.replace(about, encoder=name))[0]
+
+    def missing(name: str) -> pd.DataFrame:
+        return unmeasured(dataclasses.replace(about, encoder=UNTRAINED.format(name)), listed, METRICS[:2])
+
+    every = compare_encoders("boundaries of pictured films", found, one, missing)
+    return joined([empty_results(chance_rows(labelled, about)), every]), table
 
 
-def boundary_examples(
-    predictions: pd.DataFrame,
-    stores: Mapping[str, object],
-    task: str,
-    encoder: str,
-    places: PlaceScenes | None = None,
-    tagging: pd.DataFrame | None = None,
-    *,
-    n: int = 3,
-    around: int = 4,
-) -> pd.DataFrame:
-    """Test boundaries for the figure (supp. Fig. 8): the surest right one, the surest that is not there, the
-    one most surely missed, and so on in turn, of different films where there are enough.
-
-    Args:
-        predictions: of `compare_boundaries`; the first seed of `encoder` is shown. stores: of the films.
-        task: `MovieNet.task`.
-        places, tagging: of `read_places`, and the predictions of `compare_places`, for what lies on both
-            sides of a boundary.
-        n: how many. around: shots drawn on each side; boundaries nearer to a film's end are not shown.
-
-    Returns:
-        film_id, shot (first of the drawn), n_shots, boundary (shots drawn before it), after (the shot before
-        it), label, prediction, score, scenes ('' where no place is known).
-    """
-    mine = _first_seed(predictions, task, encoder)
-    if not len(mine):
-        raise M2SError(f"no predictions of {encoder!r} for {task!r}: it was not measured")
-    item = mine["item"].str.rsplit(":", n=1)
-    table = mine[["label", "prediction"]].astype(int)
-    table = table.assign(film_id=item.str[0], after=item.str[1].astype(int))
-    table["score"] = [float(s[0]) for s in mine["scores"]]
-    last = table["film_id"].map({f: s.n_shots for f, s in stores.items()}).fillna(0)
-    table = table[(table["after"] >= around - 1) & (table["after"] + around < last)]
-    surest = table.sort_values("score", ascending=False, kind="stable")
-    kinds = [surest[surest["label"] == 1], surest[surest["label"] == 0], surest[surest["label"] == 1][::-1]]
-    chosen = _in_turn(kinds, n).assign(boundary=around, n_shots=2 * around)
-    chosen["shot"] = chosen["after"] - around + 1
-    tags = _tags(tagging, encoder) if tagging is not None else {}
-    ends = zip(chosen["film_id"], chosen["after"], strict=True)
-    return chosen.assign(scenes=[_sides(places, tags, film, after) for film, after in ends])
-
-
-def _first_seed(predictions: pd.DataFrame, task: str, encoder: str) -> pd.DataFrame:
-    mine = predictions[(predictions["task"] == task) & (predictions["encoder"] == encoder)]
-    return mine[mine["seed"] == mine["seed"].min()]
-
-
-def _in_turn(kinds: Sequence[pd.DataFrame], n: int) -> pd.DataFrame:
-    """n rows, one of each kind in turn, none twice, of films that were not shown yet where there are any."""
-    chosen, films = [], set()
-    for turn in range(n):
-        kind = kinds[turn % len(kinds)].drop(index=chosen, errors="ignore")
-        new = kind[~kind["film_id"].isin(films)]
-        for index in (new if len(new) else kind).index[:1]:
-            chosen.append(index)
-            films.add(kind.at[index, "film_id"])
-    return pd.concat(kinds[:2]).loc[chosen].reset_index(drop=True)
-
-
-def _tags(tagging: pd.DataFrame, encoder: str) -> dict[str, str]:
-    """The places that an encoder predicts, by scene."""
-    mine = _first_seed(tagging, TASK, encoder)
-    return dict(zip(mine["item"], mine["prediction"], strict=True))
-
-
-def _sides(places: PlaceScenes | None, tags: Mapping[str, str], film: str, after: int) -> str:
-    """What the scenes before and after a boundary are, and what they were taken for."""
-    if places is None:
-        return ""
-    scenes = places.scenes[places.scenes["film_id"] == film].sort_values("start")
-    before = scenes[(scenes["start"] <= after) & (after < scenes["end"])].head(1)
-    behind = scenes[(scenes["start"] <= after + 1) & (after + 1 < scenes["end"])].tail(1)
-    pair = pd.concat([before, behind])
-    if len(pair) < 2:
-        return ""
-    true, said = pair["places"].tolist(), [tags.get(i, "-") for i in pair["item"]]
-    sides = (
-        f"{t.replace('|', ', ')} (predicted {s.replace('|', ', ')})" for t, s in zip(true, said, strict=True)
-    )
-    return "place: " + " | ".join(sides)
+def _over_all(data, untrained, trained, name: str, seeds: Sequence[int]) -> list[Evaluation]:
+    """The rows over the films of all data sets, each scored as in its own."""
+    films = [f for one in data for f in one.films]
+    about = About(" + ".join(one.benchmark for one in data), name, split=ALL_FILMS)
+    n = sum(len(f.asked) for f in films)
+    parts = [empty_results(chance_rows(films, about))]
+    if all(untrained):
+        plain = dataclasses.replace(about, encoder=UNTRAINED.format(name))
+        rows = measure(sum((s[0] for s in untrained), Scored([], [])), plain, n, n)
+        parts.append(empty_results(rows[rows["metric"].str.endswith("AP")]))
+    if all(trained):
+        for number, seed in enumerate(seeds):
+            scored = sum((by_seed[number] for by_seed in trained), Scored([], []))
+            mine = dataclasses.replace(about, split=LEFT_OUT, seed=seed)
+            parts.append(empty_results(measure(scored, mine, n, n)))
+    return parts

@@ -1,11 +1,10 @@
-"""MovieNet's scene boundaries on disk: label318, shot_movie318, split318.json, BaSSL's ndjson (section 4.3b).
+"""MovieNet's scene boundaries on disk: label318, shot_movie318, split318.json (section 4.3b).
 
 The label of shot i says whether the scene changes between shots i and i + 1: 1 yes, 0 no, -1 the annotators
 were not sure. The field counts -1 as a boundary; reading it otherwise makes another task, which then has
 another name. Files that disagree by a shot or more (some real ones do) are used as far as they agree.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,10 +70,11 @@ def read_movienet(
 
     Raises:
         M2SError: no such folder, or no split. A film whose files are missing or broken is a row of the report
-            with status 'failed'.
+            with status 'failed'. No folder ('') is no film.
     """
-    root, task = _root(folder), task_name(uncertain)
-    split = read_split(root / "meta" / "split318.json")
+    task = task_name(uncertain)
+    root = _root(folder) if str(folder) else Path()
+    split = read_split(root / "meta" / "split318.json") if str(folder) else {}
     films, rows = [], []
     for film_id in split:
         try:
@@ -214,47 +214,10 @@ def _labelled(
     return LabelledFilm(film_id, bounds, labels, float(fps)), row
 
 
-def read_bassl(
-    path: str | os.PathLike, shot_tables: str | os.PathLike, fps: float = FIELD_FPS
-) -> tuple[list[LabelledFilm], pd.DataFrame]:
-    """BaSSL's anno.<split>.ndjson: one shot a line with video_id, shot_id and boundary_label.
-
-    Args:
-        path: the file; its uncertain labels are boundaries already.
-        shot_tables: MovieNet's folder shot_movie318, for the frames.
-
-    Returns:
-        The films, and a report as in `MovieNet`, without the split.
-    """
-    labels: dict[str, dict[int, int]] = {}
-    for number, line in enumerate(_text(path, "annotations").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            shot = json.loads(line)
-            film_id = str(shot["video_id"])
-            if not is_name(film_id):
-                raise ValueError(f"{film_id[:80]!r} is no name of a film")
-            one, label = int(shot["shot_id"]), abs(int(shot["boundary_label"]))
-            if one < 0 or label > 1:
-                raise ValueError(f"shot {str(one)[:20]} has the label {str(label)[:20]}")
-            labels.setdefault(film_id, {})[one] = label
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise M2SError(
-                f"{path}, line {number}: expected a JSON object with video_id, shot_id and boundary_label "
-                f"({type(error).__name__}: {error})"
-            ) from error
-    films, rows = [], []
-    for film_id, given in labels.items():
-        bounds = read_shot_table(Path(shot_tables) / f"{film_id}.txt")
-        film, row = _labelled(film_id, bounds, given, "boundary", fps)
-        films.append(film)
-        rows.append({"film_id": film_id, "split": ""} | row)
-    return films, pd.DataFrame(rows, columns=list(REPORT))
-
-
 def describe(data: MovieNet) -> str:
     """A few lines on what was read: films, labels and positive rate by split, and what did not fit."""
+    if not data.split:
+        return "No MovieNet films: its places and boundaries are not measured."
     lines = [f"{BENCHMARK}, {data.task}"]
     by_id = {f.film_id: f for f in data.films}
     for split in SPLITS:

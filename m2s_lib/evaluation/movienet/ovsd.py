@@ -1,4 +1,4 @@
-"""OVSD: scene boundaries of openly licensed films, which anyone can evaluate on without asking for data.
+"""Scene boundaries of real films in OVSD's layout: OVSD's openly licensed ones, BBC's Planet Earth.
 
 A folder a film: name.txt, shots.txt ('start end', inclusive frames), scenes.txt ('start<TAB>end', the true
 scenes) and one file of ready features, a row a shot. Shots and scenes were marked apart from each other, with
@@ -6,6 +6,7 @@ gaps at transitions, so a scene begins at the shot whose start is nearest.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,16 +23,18 @@ from m2s_lib.films.world.embedded import EMBEDDED
 from m2s_lib.io import is_count
 
 BENCHMARK = "OVSD"
-BESIDE = "beside"
+OWN, BESIDE = "own", "beside"
 _FAR_S = 1.0  # a scene whose nearest shot starts further away than this is counted
-REPORT = ("film_id", "title", "n_shots", "n_scenes", "n_boundaries", "n_merged", "n_far", "status", "reason")
+COUNTS = ("n_shots", "n_scenes", "n_boundaries", "n_merged", "n_far")
+REPORT = ("film_id", "title", *COUNTS, "status", "reason")
 
 
 @dataclass(frozen=True)
-class Ovsd:
+class OpenFilms:
     """What was read.
 
     Attributes:
+        benchmark: "OVSD" or "BBC".
         films: labelled films, by their folder's name.
         features: film_id to the ready features, float32 [n_shots, d].
         report: one row a film: title, n_shots, n_scenes (lines of scenes.txt), n_boundaries (shots after
@@ -39,28 +42,34 @@ class Ovsd:
             first), n_far (scenes more than a second from any shot's start), status, reason.
     """
 
+    benchmark: str
     films: list[LabelledFilm]
     features: dict[str, np.ndarray]
     report: pd.DataFrame
 
 
 def ovsd_folder(given: str | os.PathLike, films_dir: str | os.PathLike, source: str = "video") -> Path | None:
-    """Where OVSD's films are: the folder given, None for '', and for 'beside' the run's own films where they
-    come with ready features (`source` 'features'), else a folder `ovsd` beside the films, where there is one.
+    """Returns where OVSD's films are, None where they are not wanted.
+
+    Args:
+        given: a folder; '' for none; 'own' for the run's own films where they come as ready features
+            (`source` 'features') with scenes; 'beside' for a folder `ovsd` beside the run's films.
+        films_dir: of the run.
     """
-    if str(given) != BESIDE:
+    if str(given) not in (OWN, BESIDE):
         return Path(given) if str(given) else None
     if str(films_dir) in ("", EMBEDDED):
         return None
     if source == "features":
         return Path(films_dir) if any(Path(films_dir).glob("*/scenes.txt")) else None
-    return reference_folder(films_dir, "")
+    return reference_folder(films_dir, "") if str(given) == BESIDE else None
 
 
-def read_ovsd(folder: str | os.PathLike, fps: float = FIELD_FPS) -> Ovsd:
-    """Read every film of an OVSD folder: the folders in it that have a shots.txt.
+def read_ovsd(folder: str | os.PathLike, benchmark: str = BENCHMARK, fps: float = FIELD_FPS) -> OpenFilms:
+    """Reads every film of a folder in OVSD's layout: the folders in it that have a shots.txt.
 
     Args:
+        benchmark: its name in the tables.
         fps: frames per second of shots.txt and scenes.txt, which do not say.
 
     Raises:
@@ -83,9 +92,26 @@ def read_ovsd(folder: str | os.PathLike, fps: float = FIELD_FPS) -> Ovsd:
             row = {"status": "failed", "reason": str(error)}
         rows.append({"film_id": path.name, "title": title} | row)
     report = pd.DataFrame(rows, columns=list(REPORT))
-    counts = list(REPORT[2:7])
-    report[counts] = report[counts].fillna(0).astype(int)
-    return Ovsd(films, features, report)
+    report[list(COUNTS)] = report[list(COUNTS)].fillna(0).astype(int)
+    return OpenFilms(benchmark, films, features, report)
+
+
+def read_open_films(**folders: str | os.PathLike) -> list[OpenFilms]:
+    """Reads the folders that are given, by the benchmark's name, such as OVSD="films/ovsd"; '' is none."""
+    return [read_ovsd(folder, name) for name, folder in folders.items() if str(folder)]
+
+
+def describe_open_films(data: Sequence[OpenFilms]) -> str:
+    """Returns a line a data set: films and boundaries, and what could not be read."""
+    lines = []
+    for one in data:
+        report, failed = one.report, one.report[one.report["status"] != "ok"]
+        lines.append(
+            f"{one.benchmark}: {len(one.films)} films, {report['n_shots'].sum():,} shots, "
+            f"{report['n_boundaries'].sum():,} scene boundaries"
+        )
+        lines += [f"  {r.film_id} failed: {r.reason}" for r in failed.itertuples()]
+    return "\n".join(lines) or "No real films with true scenes: give ovsd_dir or bbc_dir."
 
 
 def read_ovsd_film(folder: str | os.PathLike, fps: float = FIELD_FPS) -> tuple[LabelledFilm, dict]:

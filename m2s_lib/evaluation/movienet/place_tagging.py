@@ -6,28 +6,24 @@ have a test scene, and the number of classes is given with it.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.boundary_metrics import random_ap
-from m2s_lib.evaluation.metrics import Measured, average_precisions
 from m2s_lib.evaluation.movienet.files import BENCHMARK
-from m2s_lib.evaluation.probes.probes import ProbeConfig, train_probes
-from m2s_lib.evaluation.results import prediction_table, result_row, result_table
+from m2s_lib.evaluation.probes.probes import ProbeConfig
+from m2s_lib.evaluation.tasks import SEPARATOR, RankingTask
 from m2s_lib.io import read_json
 
 TASK = "place tagging"
 PLACE_PROBE = ProbeConfig(loss="bce", lr=5.0, dropout=0.25, epochs=200, batch=512)  # supp. 1.3a
 MIN_COUNT = 25  # MovieNet's documentation keeps the places that are named at least this often: 90
+_SCENE = ("item", "film_id", "shot", "n_shots", "start", "end", "split", "places")
 SHOTS_PER_SCENE = 9  # shots that the encoder sees (supp. 1.1c)
-SEPARATOR = "|"
-
-Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], Callable[[np.ndarray], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -42,11 +38,13 @@ class PlaceScenes:
         report: one row a film: film_id, split, n_scenes, n_tagged (with a place of the classes), n_untagged,
             n_rare (only places that are too rare), n_outside (beyond the film's shots), n_bad (not
             understood), status, reason.
+        note: why there is no scene, where there is none.
     """
 
     scenes: pd.DataFrame
     classes: list[str]
     report: pd.DataFrame
+    note: str = ""
 
     def labels(self) -> np.ndarray:
         """bool [scenes, classes]."""
@@ -74,39 +72,40 @@ def read_places(
         min_count: scenes that name a place, over all films, for it to be a class.
         shots_per_scene: longer scenes are shown by their middle.
 
-    Raises:
-        M2SError: no annotation of any film, or no place often enough.
+    Returns:
+        The scenes; none, and why, without an annotation of any film or a place that is named often enough.
     """
     root = Path(folder)
     root = root / "annotation" if (root / "annotation").is_dir() else root
-    found, rows = [], []
+    tagged, rows = [], []
     for film_id, part in split.items():
         path = root / f"{film_id}.json"
         row = {"film_id": film_id, "split": part, "status": "ok", "reason": ""}
         try:
             scenes, counts = _film_scenes(film_id, read_json(path), n_shots, shots_per_scene)
-            found += [{**s, "split": part} for s in scenes]
+            tagged += [{**s, "split": part} for s in scenes]
             rows.append(row | counts)
         except M2SError as error:
             rows.append(row | {"status": "failed", "reason": str(error)})
-    if not found:
+    named = pd.Series([p for s in tagged for p in s["places"]], dtype=object).value_counts()
+    if not tagged:
         reason = next((r["reason"] for r in rows if r["reason"]), "no scene has a place tag")
-        raise M2SError(f"{root} has no tagged scene of the {len(split)} films: {reason}")
-    return _with_classes(found, rows, min_count, root)
+        return _nothing(rows, f"{root} has no tagged scene of the {len(split)} films: {reason}")
+    if named.iloc[0] < min_count:
+        note = f"no place in {root} is named {min_count} times; the most frequent is {named.index[0]!r}, "
+        return _nothing(rows, f"{note}{named.iloc[0]} times: lower min_count")
+    return _with_classes(tagged, rows, sorted(named.index[named >= min_count]))
 
 
-def _with_classes(found: list[dict], rows: list[dict], min_count: int, root: Path) -> PlaceScenes:
-    """Keep the places that are named often enough, and the scenes that have one."""
-    named = pd.Series([p for s in found for p in s["places"]]).value_counts()
-    classes = sorted(named.index[named >= min_count])
-    if not classes:
-        raise M2SError(
-            f"no place in {root} is named {min_count} times; the most frequent is {named.index[0]!r}, "
-            f"{named.iloc[0]} times: lower min_count"
-        )
+def _nothing(rows: list[dict], note: str) -> PlaceScenes:
+    return PlaceScenes(pd.DataFrame(columns=list(_SCENE)), [], pd.DataFrame(rows), note)
+
+
+def _with_classes(tagged: list[dict], rows: list[dict], classes: list[str]) -> PlaceScenes:
+    """The scenes that have one of the classes."""
     known = set(classes)
-    kept = [{**s, "places": SEPARATOR.join(p for p in s["places"] if p in known)} for s in found]
-    table = pd.DataFrame(kept)[["item", "film_id", "shot", "n_shots", "start", "end", "split", "places"]]
+    kept = [{**s, "places": SEPARATOR.join(p for p in s["places"] if p in known)} for s in tagged]
+    table = pd.DataFrame(kept)[list(_SCENE)]
     rare = table["places"] == ""
     report = pd.DataFrame(rows)
     by_film = table.groupby("film_id")["places"].agg(
@@ -162,89 +161,28 @@ def _shots(scene: object) -> tuple[int, int] | None:
     return (shot[0], max(shot[1], shot[0] + 1)) if 0 <= shot[0] <= shot[1] else None
 
 
-def place_probe(config: ProbeConfig = PLACE_PROBE, device: str = "cpu") -> Fit:
-    """The `fit` of `evaluate_places`: the paper's MLP, chosen by macro AP on validation."""
+def place_task(places: PlaceScenes) -> RankingTask:
+    """Returns the task for the protocol: several places a scene, mAP over those with a test scene.
 
-    def fit(x_train, y_train, x_val, y_val, seed: int):
-        choose = config.choose if y_val.any() else "loss"  # without a positive there is no AP
-        seeded = replace(config, seed=seed, choose=choose)
-        return train_probes(x_train, y_train, x_val, y_val, [seeded], device=device)[0].predict
-
-    return fit
-
-
-def evaluate_places(
-    places: PlaceScenes,
-    embeddings: np.ndarray,
-    fit: Fit | None = None,
-    *,
-    encoder: str,
-    seed: int = 0,
-    n_listed: int | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train on the training scenes, choose on the validation scenes, measure once on the test scenes.
-
-    Args:
-        places: of `read_places`; embeddings: float32 [scenes, d], a row a scene, NaN rows where there is
-            none (such scenes are left out and counted).
-        fit: None for the paper's MLP.
-        n_listed: test scenes that the benchmark lists, when `places` holds fewer.
-
-    Returns:
-        results: "mAP" (0..1, over the classes with a test scene), "classes" (how many those are, n is how
-            many there are in all), and "AP <place>" for each class, NaN where no test scene has it; intervals
-            draw films.
-        predictions: a row a test scene; label and prediction (places with a score above 0.5, or the best) are
-            joined by '|', scores are those of all classes.
+    "classes" counts them (n is how many there are in all), and "AP <place>" is of each.
     """
-    scenes, hot = places.scenes, places.labels()
-    x = np.asarray(embeddings, np.float32)
-    if len(x) != len(scenes):
-        raise M2SError(f"{len(scenes)} scenes and {len(x)} embeddings: expected one row each")
-    found = np.isfinite(x).all(1)
-    rows = {s: np.flatnonzero(found & (scenes["split"] == s).to_numpy()) for s in ("train", "val", "test")}
-    if empty := [s for s, r in rows.items() if not len(r)]:
-        raise M2SError(f"{BENCHMARK}, {TASK}: no scene with an embedding in {empty}, of {len(scenes)} scenes")
-    train, val, test = rows.values()
-    predict = (fit or place_probe())(x[train], hot[train], x[val], hot[val], seed)
-    scores = np.asarray(predict(x[test]), np.float64)
-    films = scenes["film_id"].to_numpy()[test]
-    table, mean = average_precisions(hot[test], scores, places.classes, groups=films)
-    about = {"benchmark": BENCHMARK, "task": TASK, "split": "test", "encoder": encoder, "seed": seed}
-    counts = {"n_found": len(test), "n_listed": n_listed or int((scenes["split"] == "test").sum())}
-    measured = int(table["measured"].sum())
-    rows = {"mAP": mean, "classes": Measured(measured, np.nan, np.nan, len(table))}
-    for r in table.itertuples(index=False):
-        rows[f"AP {r[0]}"] = Measured(r.ap, r.ci_low, r.ci_high, int(r.n_positive))
-    results = result_table([result_row(**about, metric=m, measured=v, **counts) for m, v in rows.items()])
-    return results, _predictions(places, test, scores, about)
-
-
-def _predictions(places: PlaceScenes, test: np.ndarray, scores: np.ndarray, about: Mapping) -> pd.DataFrame:
-    names = np.array(places.classes, dtype=object)
-    chosen = (scores > 0.5) | (scores == scores.max(1, keepdims=True))  # [test, C]
-    return prediction_table(
-        **about,
-        items=places.scenes["item"].to_numpy()[test],
-        labels=places.scenes["places"].to_numpy()[test],
-        predictions=[SEPARATOR.join(names[row]) for row in chosen],
-        scores=scores,
+    items = places.scenes[["item", "film_id", "split"]].assign(label=places.scenes["places"])
+    return RankingTask(
+        benchmark=BENCHMARK,
+        name=TASK,
+        items=items,
+        y=places.labels(),
+        config=PLACE_PROBE,
+        classes=tuple(places.classes),
+        mean_name=(TASK, "mAP"),
+        one_task=True,
     )
-
-
-def place_chance_rows(places: PlaceScenes) -> pd.DataFrame:
-    """The expected mAP of random scores on the test scenes, as a result row."""
-    hot = places.labels()[(places.scenes["split"] == "test").to_numpy()]
-    values = [random_ap(len(hot), int(n)) for n in hot.sum(0) if n]
-    expected = Measured(float(np.mean(values)) if values else np.nan, np.nan, np.nan, len(hot))
-    row = result_row(
-        BENCHMARK, TASK, "test", "random scores", "mAP", expected, n_found=len(hot), n_listed=len(hot)
-    )
-    return result_table([row])
 
 
 def describe_places(places: PlaceScenes) -> str:
     """Scenes by split, how many classes have a test scene, and what was left out."""
+    if places.note:
+        return f"No places: {places.note}"
     counts = places.scenes["split"].value_counts()
     hot = places.labels()[(places.scenes["split"] == "test").to_numpy()]
     shown = ", ".join(f"{counts.get(s, 0):,} {s}" for s in ("train", "val", "test"))

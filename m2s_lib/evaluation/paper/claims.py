@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from m2s_lib.evaluation.lvu.compare import RETRIEVAL
+from m2s_lib.evaluation.lvu.evaluate import RETRIEVAL
 from m2s_lib.evaluation.paper.repeats import FIRST_ROW, mean_interval
 from m2s_lib.evaluation.results import EMBEDDED_FILMS
 

@@ -34,7 +34,9 @@ def best_setting(probes: Sequence, n_seeds: int) -> list:
     settings = [list(probes[i : i + n_seeds]) for i in range(0, len(probes), n_seeds)]
 
     def score(setting: list) -> tuple[float, float]:
-        return np.mean([p.val_score for p in setting]), -np.mean([p.val_loss for p in setting])
+        return np.mean([p.outcome.val_score for p in setting]), -np.mean(
+            [p.outcome.val_loss for p in setting]
+        )
 
     return max(settings, key=score, default=[])
 
@@ -46,7 +48,7 @@ def probe_rows(task: str, encoder: str, probes: Sequence, chosen: Sequence) -> l
     return [
         {"task": task, "encoder": encoder}
         | dataclasses.asdict(probe.config)
-        | {name: getattr(probe, name) for name in results}
+        | {name: getattr(probe.outcome, name) for name in results}
         | {"chosen": any(probe is c for c in chosen)}
         for probe in probes
     ]

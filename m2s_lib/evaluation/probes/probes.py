@@ -1,37 +1,48 @@
-"""Probes: small MLPs on frozen features, many trained together (section 4.1.2, supp. 1.2-1.4).
+"""Probes: small networks on frozen features (section 4.1.2, supp. 1.2-1.4).
 
->>> probes = train_probes(x, y, x_val, y_val, [ProbeConfig(seed=s) for s in range(3)])
+>>> probes = train_probes(ProbeData(x, y, x_val, y_val), [ProbeConfig(seed=s) for s in range(3)])
 >>> probes[0].predict(x_test)  # the test items are seen here for the first time
 """
 
 import dataclasses
-import functools
-import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.probes.item_stack import ItemStack
 from m2s_lib.evaluation.probes.probe_scores import CHOICES, LOSSES, probabilities
-from m2s_lib.evaluation.probes.probe_training import MLPStack, StackData, train_stack
+from m2s_lib.evaluation.probes.probe_training import (
+    Dropout,
+    Items,
+    Outcome,
+    draw_weights,
+    outputs,
+    side_by_side,
+    train,
+)
 from m2s_lib.evaluation.vectors import checked_rows
 
 _CHOICE = {"cross_entropy": "top-1", "mse": "loss", "bce": "ap"}  # what a task is measured by
-_TOGETHER = {
-    "cpu": 32,
-    "cuda": 256,
-}  # models in one stack; fewer and longer steps wait less for Python's lock
-_WIDE_ON_CPU = 128  # from this hidden width on, weights leave the CPU's caches and stacking gains nothing
+
+
+class Standardize(nn.Module):
+    """Features minus a mean, divided by a scale; both [d]."""
+
+    def __init__(self, mean: Tensor, scale: Tensor):
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.scale
 
 
 @dataclasses.dataclass(frozen=True)
 class ProbeConfig:
-    """How one probe is built and trained; the paper's for each task are in `lvu`, `movienet` and `mcd`."""
+    """How one probe is built and trained; the paper's for each task are with the benchmarks."""
 
     loss: str = "cross_entropy"  # 'cross_entropy', 'mse', or 'bce': several labels an item
     hidden: int = 512  # width of each hidden layer (supp. 1.3, 1.4)
@@ -74,6 +85,24 @@ class ProbeConfig:
         """The validation score that picks the epoch."""
         return self.choose or _CHOICE[self.loss]
 
+    def build(self, x, n_outputs: int, generator: torch.Generator) -> nn.Module:
+        """Returns the untrained network for training items x [n, d], which standardises its input by them."""
+        array, times = (x.array, x.n) if hasattr(x, "array") else (x, 1)  # windows are shots side by side
+        mean, scale = (np.tile(v, times) for v in scaling(array, self.standardize))
+        widths = [len(mean), *[self.hidden] * self.layers]
+        network = [Standardize(torch.from_numpy(mean), torch.from_numpy(scale))]
+        for into, out in zip(widths, widths[1:], strict=False):
+            network += [nn.utils.skip_init(nn.Linear, into, out), nn.ReLU(), Dropout(self.dropout, generator)]
+        return nn.Sequential(*network, nn.utils.skip_init(nn.Linear, widths[-1], n_outputs))
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Returns plain SGD."""
+        return torch.optim.SGD(model.parameters(), lr=self.lr)
+
+    def checked(self, x, name: str, width: int = 0):
+        """Returns features float32 [n, d], checked; windows (`ShotWindows`) are, since they were made."""
+        return x if hasattr(x, "array") else checked_rows(x, name, width)
+
 
 @dataclasses.dataclass(frozen=True)
 class ProbeData:
@@ -93,168 +122,90 @@ class ProbeData:
 
 @dataclasses.dataclass(eq=False)
 class Probe:
-    """A trained probe with the weights of its best epoch on validation."""
+    """A trained probe with the weights of its best epoch on validation, on the CPU."""
 
     config: ProbeConfig
-    weights: list[Tensor]  # W [in, out], b [1, out], layer after layer, on the CPU
-    mean: np.ndarray  # float32 [d], taken off the features
-    scale: np.ndarray  # float32 [d], then divided by
-    best_epoch: int  # 0: no epoch was finite, these are the first weights
-    val_score: float  # by config.choice, higher is better
-    val_loss: float
-    diverged_at: int  # epoch after which the loss was not finite; 0 is never
-    history: pd.DataFrame  # epoch, val_loss, val_score
+    model: nn.Module
+    width: int  # d
+    outcome: Outcome
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """epoch, val_loss, val_score."""
+        out = self.outcome
+        epochs = range(1, len(out.losses) + 1)
+        return pd.DataFrame({"epoch": epochs, "val_loss": out.losses, "val_score": out.scores})
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Probabilities of the classes, or predicted numbers: features float32 [n, d] -> float32 [n, C].
+        """Returns probabilities of the classes, or predicted numbers: features [n, d] -> float32 [n, C].
 
         Raises M2SError for features of another width or that are not finite.
         """
-        x = checked_rows(x, "features to predict from", len(self.mean))
-        h = torch.from_numpy((x - self.mean) / self.scale)
-        for i in range(0, len(self.weights) - 2, 2):
-            h = torch.addmm(self.weights[i + 1], h, self.weights[i]).relu_()
-        return probabilities(self.config.loss, torch.addmm(self.weights[-1], h, self.weights[-2])).numpy()
+        values, rows = _tensors(self.config.checked(x, "features to predict from", self.width))
+        return probabilities(self.config.loss, outputs(self.model, values, rows)).numpy()
 
 
 def train_probes(
-    x_train: np.ndarray,
-    y_train: np.ndarray,
-    x_val: np.ndarray,
-    y_val: np.ndarray,
-    configs: Sequence[ProbeConfig],
-    *,
-    outputs: int = 0,
-    val_groups: np.ndarray | None = None,
-    device: torch.device | str = "cpu",
-    together: int | None = None,
+    data: ProbeData, configs: Sequence[ProbeConfig], *, device: torch.device | str = "cpu"
 ) -> list[Probe]:
-    """Train one probe for each config on the same items; see `ProbeData` and `train_probe_sets`."""
-    data = ProbeData(x_train, y_train, x_val, y_val, outputs, val_groups)
-    return train_probe_sets([(data, configs)], device=device, together=together)[0]
+    """Trains one probe for each config on the items of one task; see `train_probe_sets`."""
+    return train_probe_sets([(data, configs)], device=device)[0]
 
 
 def train_probe_sets(
-    tasks: Sequence[tuple[ProbeData, Sequence[ProbeConfig]]],
-    *,
-    device: torch.device | str = "cpu",
-    together: int | None = None,
+    tasks: Sequence[tuple[ProbeData, Sequence[ProbeConfig]]], *, device: torch.device | str = "cpu"
 ) -> list[list[Probe]]:
-    """Train the probes of several tasks, stacking those of one shape and batch size.
+    """Trains one probe for each config of each task.
 
-    A probe is the same whatever it is stacked with, up to rounding. A loss that is no longer finite ends that
-    probe, not the others.
+    Each depends on its config and its task's items only. A loss that is no longer finite ends that probe.
 
     Args:
-        tasks: items of each task and the configs to train on them.
+        tasks: items of each task, and the configs to train on them, all of one loss.
         device: where to train.
-        together: probes in a stack at most; None: 256 on a GPU, 64 on a CPU, but 1 for wide layers there.
-
-    Returns:
-        The probes of each task, in the order of its configs.
 
     Raises:
         M2SError: features that are not finite or of two widths, labels that do not fit; the task is named.
     """
-    checked = [_checked(data, configs) for data, configs in tasks]
-    groups: dict[tuple, list[tuple[int, int]]] = {}
-    for t, (_, configs) in enumerate(tasks):
-        for i, config in enumerate(configs):
-            groups.setdefault(_shape(checked[t], config), []).append((t, i))
-    probes: list[list] = [[None] * len(configs) for _, configs in tasks]
     device = torch.device(device)
-    for shape, jobs in groups.items():
-        config = tasks[jobs[0][0]][1][jobs[0][1]]
-        size = together or (
-            1 if device.type == "cpu" and config.hidden > _WIDE_ON_CPU else _TOGETHER[device.type]
-        )
-        stacks = [
-            [(checked[t], tasks[t][1][i], t) for t, i in jobs[first : first + size]]
-            for first in range(0, len(jobs), size)
-        ]
-        trained = _in_turn_or_beside(functools.partial(_train_group, shape, device=device), stacks, device)
-        for (t, i), probe in zip(jobs, (probe for stack in trained for probe in stack), strict=True):
-            probes[t][i] = probe
-    return probes
+    checked = [(_checked(data, configs), configs) for data, configs in tasks]
+    jobs = [(data, config, device) for data, configs in checked for config in configs]
+    probes = iter(side_by_side(_train_one, jobs, device))
+    return [[next(probes) for _ in configs] for _, configs in checked]
 
 
-def _in_turn_or_beside(train: Callable, stacks: list, device: torch.device) -> list:
-    """`train` of each stack. Stacks of several probes run side by side on the CPU, with one core each: the
-    products of one step are too small for all cores to share. A probe is the same to the last bit."""
-    threads = torch.get_num_threads()
-    workers = min(threads, len(stacks))
-    if device.type != "cpu" or workers == 1 or len(stacks[0]) == 1:
-        return [train(stack) for stack in stacks]
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(train, stacks))
-    finally:
-        torch.set_num_threads(threads)
+def _train_one(data: ProbeData, config: ProbeConfig, device: torch.device) -> Probe:
+    drop = torch.Generator(device).manual_seed(config.seed)
+    model = config.build(data.x_train, data.outputs, drop).to(device)
+    draw_weights(model, config.seed)
+    val = _items(data.x_val, data.y_val, data.val_groups, device)
+    choose = config.choice
+    if choose == "ap" and config.loss == "bce" and not data.y_val.any():
+        choose = "loss"  # without a positive there is no AP
+    items = _items(data.x_train, data.y_train, None, device)
+    outcome = train(model, config.optimizer(model), items, val, config, choose)
+    return Probe(config, model.cpu().eval(), data.x_train.shape[-1], outcome)
 
 
-def _shape(data: ProbeData, c: ProbeConfig) -> tuple:
-    """What probes of one stack share. Tasks whose numbers of steps differ by less than two share a stack."""
-    steps = math.ceil(len(data.x_train) / c.batch).bit_length()
-    outputs = 0 if c.loss == "cross_entropy" else data.outputs  # exclusive classes are padded
-    return c.loss, c.choice, c.batch, c.hidden, c.layers, data.x_train.shape[1], outputs, steps
+def _items(x, y: np.ndarray, groups: np.ndarray | None, device: torch.device) -> Items:
+    values, rows = _tensors(x, device)
+    return Items(values, rows, _on(y, device), None if groups is None else _on(groups, device))
 
 
-def _train_group(shape: tuple, jobs: list[tuple[ProbeData, ProbeConfig, int]], device) -> list[Probe]:
-    """Train one stack; jobs are (items, config, number of the task)."""
-    sets: dict[tuple, tuple] = {}
-    for data, config, t in jobs:
-        if (t, config.standardize) not in sets:
-            sets[t, config.standardize] = (data, *_scaling(data.x_train, config.standardize))
-    names = list(sets)
-    stacked = _stack(list(sets.values()), device)
-    configs = [config for _, config, _ in jobs]
-    outputs = [data.outputs for data, _, _ in jobs]
-    sizes = [shape[5], *[configs[0].hidden] * configs[0].layers, max(outputs)]
-    of_data = [names.index((t, config.standardize)) for _, config, t in jobs]
-    if ItemStack.suits(stacked, configs):
-        stack = ItemStack(sizes, outputs, configs, stacked, of_data)
-        stacked = stack.numbered(stacked)
-    else:
-        stack = MLPStack(sizes, outputs, configs, device)
-    trained = train_stack(stack, stacked, configs, of_data, configs[0].choice)
-    for e, out in enumerate(trained):
-        out.state = stack.weights(e, out.state)
-    return [
-        _probe(config, out, sets[names[of]][1:], data.outputs)
-        for (data, config, _), out, of in zip(jobs, trained, of_data, strict=True)
-    ]
+def _on(values: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
 
-def _probe(config: ProbeConfig, out, scaling: tuple[np.ndarray, np.ndarray], outputs: int) -> Probe:
-    weights = [p.cpu() for p in out.state]
-    weights[-2:] = [p[:, :outputs].contiguous() for p in weights[-2:]]
-    epochs = range(1, len(out.losses) + 1)
-    history = pd.DataFrame({"epoch": epochs, "val_loss": out.losses, "val_score": out.scores})
-    return Probe(config, weights, *scaling, out.epoch, out.score, out.loss, out.diverged_at, history)
+def _tensors(x, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Features and the row of each item. Windows stay a view of their shots: written out, they are large."""
+    if not hasattr(x, "array"):
+        return _on(x, device), torch.arange(len(x), device=device)
+    shots = _on(x.array, device)  # [rows, d]
+    rows, d = shots.shape
+    return shots.as_strided((max(rows - x.n + 1, 0), x.n * d), (d, 1)), _on(x.first, device)
 
 
-def _stack(sets: list[tuple[ProbeData, np.ndarray, np.ndarray]], device) -> StackData:
-    """Items of several tasks as one array, rows padded with zeros that are never drawn."""
-    most = max(len(data.x_train) for data, _, _ in sets)
-
-    def padded(values: np.ndarray) -> np.ndarray:
-        return np.pad(values, [(0, most - len(values)), *[(0, 0)] * (values.ndim - 1)])
-
-    def on_device(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(device)
-
-    return StackData(
-        x=on_device(np.stack([padded((data.x_train - m) / s) for data, m, s in sets])),
-        y=on_device(np.stack([padded(data.y_train) for data, _, _ in sets])),
-        n=torch.tensor([len(data.x_train) for data, _, _ in sets], device=device),
-        x_val=[on_device((data.x_val - m) / s) for data, m, s in sets],
-        y_val=[on_device(data.y_val) for data, _, _ in sets],
-        groups=[None if d.val_groups is None else on_device(d.val_groups) for d, _, _ in sets],
-    )
-
-
-def _scaling(x: np.ndarray, standardize: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and scale of each feature on the training items; a constant feature becomes 0."""
+def scaling(x: np.ndarray, standardize: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and scale float32 [d] of each feature; a constant feature becomes 0."""
     if not standardize:
         return np.zeros(x.shape[1], np.float32), np.ones(x.shape[1], np.float32)
     mean, scale = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
@@ -268,8 +219,8 @@ def _checked(data: ProbeData, configs: Sequence[ProbeConfig]) -> ProbeData:
     if len(losses) != 1:
         raise M2SError(f"task {data.name!r} needs configs of one loss, got {sorted(losses) or 'no config'}")
     loss = losses.pop()
-    x_train = checked_rows(data.x_train, f"training features{_of(data)}")
-    x_val = checked_rows(data.x_val, f"validation features{_of(data)}", x_train.shape[1])
+    x_train = configs[0].checked(data.x_train, f"training features{_of(data)}")
+    x_val = configs[0].checked(data.x_val, f"validation features{_of(data)}", x_train.shape[-1])
     labels = {"training": (data.y_train, len(x_train)), "validation": (data.y_val, len(x_val))}
     train, val = (_labels(*given, loss, f"{part} labels{_of(data)}") for part, given in labels.items())
     outputs = data.outputs or (

@@ -10,7 +10,6 @@ from m2s_lib.evaluation.lvu.files import (
     LIKE_MEAN,
     TASKS,
     VIEW_LOG_MEAN,
-    constant_baseline,
     film_overlap,
     like_target,
     read_lvu,
@@ -100,16 +99,6 @@ def test_classes_without_an_item_and_missing_videos_are_counted(tmp_path):
     assert table["classes"].tolist() == [2, 1, 1]
     assert table.loc["test", "missing_classes"] == "class 1, class 2, hotel, prison, class 5"
     assert table.loc["val", "shared_films"] == 1
-
-
-def test_constant_baselines(tmp_path):
-    task = read_lvu(write_scene(tmp_path), ["scene"])["scene"]
-    assert constant_baseline(task).value == 1.0  # office is the largest class, and the test video's
-    assert constant_baseline(task, "val").value == 0.0
-    write_lvu(tmp_path)
-    view = read_lvu(tmp_path, ["view_count"])["view_count"]
-    train, test = view.split("train")["target"], view.split("test")["target"]
-    assert constant_baseline(view).value == pytest.approx(((test - train.mean()) ** 2).mean())
 
 
 def test_tasks_are_those_of_the_exclusion_list():

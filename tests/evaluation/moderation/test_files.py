@@ -8,19 +8,7 @@ from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.moderation.files import CLASSES, read_mcd, split_by_film, split_table
-
-
-def clips(n=400, films=60, seed=0, classes=CLASSES):
-    """Clips of films with classes about as frequent as the paper's."""
-    rng = np.random.default_rng(seed)
-    shares = np.array([0.53, 0.10, 0.18, 0.19])[: len(classes)]
-    return pd.DataFrame(
-        {
-            "clip": [f"c{i:04d}" for i in range(n)],
-            "film_id": [f"f{i}" for i in rng.integers(films, size=n)],
-            "label": rng.choice(classes, size=n, p=shares / shares.sum()),
-        }
-    )
+from tests.helpers.moderation_tables import clips
 
 
 def test_a_file_and_a_table_read_alike(tmp_path):
@@ -116,7 +104,6 @@ TWO = {"clip": ["a", "b"], "film_id": ["f", "g"], "label": ["sex", "none"]}
         ),
         ({"clip": ["a", "a"]}, "row 2: clip a is listed before, one of 1 rows that repeat a clip"),
         ({"film_id": ["f", ""]}, "row 2: film_id is empty"),
-        ({}, "2 films cannot be split"),
         ({"split": ["train", "valid"]}, "row 2: clip b has the split 'valid'"),
         (
             {"film_id": ["f", "f"], "split": ["train", "test"]},

@@ -7,7 +7,6 @@ import pytest
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.movienet.files import (
     describe,
-    read_bassl,
     read_labels,
     read_movienet,
     read_shot_table,
@@ -144,21 +143,6 @@ def test_a_wrong_folder_split_or_choice_is_named(root, tmp_path):
     (root / "meta" / "split318.json").write_text('{"train": []}')
     with pytest.raises(M2SError, match=r"expected lists \['train', 'val', 'test'\], found \['train'\]"):
         read_movienet(root)
-
-
-def test_bassl_ndjson(root, tmp_path):
-    rows = [
-        {"video_id": "tt3", "shot_id": f"{i:04d}", "num_shot": 4, "boundary_label": b, "invideo_scene_id": 0}
-        for i, b in enumerate([0, 1, -1, 0])
-    ]
-    path = tmp_path / "anno.test.ndjson"
-    path.write_text("\n".join(json.dumps(r) for r in rows))
-    films, report = read_bassl(path, root / "shot_movie318")
-    assert films[0].labels.tolist() == [0, 1, 1, 0, -1]
-    assert report["status"].tolist() == ["ok"]
-    path.write_text('{"video_id": "tt3"}\n')
-    with pytest.raises(M2SError, match="line 1: expected a JSON object with video_id"):
-        read_bassl(path, root / "shot_movie318")
 
 
 def test_318_films_are_read_in_seconds(tmp_path):

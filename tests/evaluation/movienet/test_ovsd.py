@@ -6,20 +6,12 @@ from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.encoders import ColourEncoder, shot_embeddings
-from m2s_lib.evaluation.movienet.ovsd import BESIDE, boundary_labels, label_store, ovsd_folder, read_ovsd
-from m2s_lib.evaluation.movienet.scene_boundaries import chance_rows, evaluate_untrained, leave_one_film_out
-from m2s_lib.evaluation.movienet.window_probe import window_probe
-from m2s_lib.evaluation.probes.probes import ProbeConfig
+from m2s_lib.evaluation.movienet.compare import compare_open_films
+from m2s_lib.evaluation.movienet.ovsd import BESIDE, OWN, boundary_labels, label_store, ovsd_folder, read_ovsd
+from m2s_lib.evaluation.movienet.scene_boundaries import About, chance_rows, evaluate_untrained
 from m2s_lib.films.store.shot_store import ShotStore, write_shots
 from m2s_lib.films.video.decoding import ScanConfig, scan_film
-
-
-def write_film(folder, shots, scenes, features=None):
-    folder.mkdir(parents=True)
-    (folder / "name.txt").write_text(f"Film {folder.name}")
-    (folder / "shots.txt").write_text("".join(f"{a} {b}\n" for a, b in shots))
-    (folder / "scenes.txt").write_text("".join(f"{a}\t{b}\n" for a, b in scenes))
-    np.save(folder / "features_x.npy", np.ones((len(shots), 3)) if features is None else features)
+from tests.helpers.boundary_films import write_film
 
 
 def slow_labels(shots, scenes):
@@ -96,27 +88,30 @@ def test_a_films_own_shots_get_labels_by_time(tmp_path):
         label_store(ShotStore(path), tmp_path / "scenes.txt")
 
 
-def test_the_folder_is_the_one_given_or_what_lies_beside_the_runs_films(tmp_path):
+def test_a_folder_beside_the_runs_films_is_taken_only_when_it_is_named(tmp_path):
     films = tmp_path / "films"
     films.mkdir()
+    (tmp_path / "ovsd").mkdir()
     assert ovsd_folder("", films) is None
     assert ovsd_folder(str(tmp_path / "mine"), films) == tmp_path / "mine"  # whether it is there or not
-    assert ovsd_folder(BESIDE, films) is None
-    (tmp_path / "ovsd").mkdir()
-    assert ovsd_folder(BESIDE, films) == tmp_path / "ovsd"
-    assert ovsd_folder(BESIDE, "embedded") is None
-    assert ovsd_folder(BESIDE, "") is None
+    for source in ("video", "movienet"):
+        assert ovsd_folder(OWN, films, source) is None
+        assert ovsd_folder(BESIDE, films, source) == tmp_path / "ovsd"
+    (tmp_path / "ovsd").rmdir()
+    for word in (OWN, BESIDE):
+        assert ovsd_folder(word, films) is None
+        assert ovsd_folder(word, "embedded") is None
+        assert ovsd_folder(word, "") is None
 
 
 def test_films_that_came_with_features_are_ovsd_itself_when_they_have_scenes(tmp_path):
     films = tmp_path / "films"
     write_film(films / "01", [(0, 9), (10, 19)], [(0, 9), (10, 19)])
     (tmp_path / "ovsd").mkdir()
-    assert ovsd_folder(BESIDE, films, "features") == films
-    assert len(read_ovsd(ovsd_folder(BESIDE, films, "features")).films) == 1
-    assert ovsd_folder(BESIDE, films, "movienet") == tmp_path / "ovsd"
+    assert ovsd_folder(OWN, films, "features") == films
+    assert len(read_ovsd(ovsd_folder(OWN, films, "features")).films) == 1
     (films / "01" / "scenes.txt").unlink()
-    assert ovsd_folder(BESIDE, films, "features") is None
+    assert ovsd_folder(OWN, films, "features") is None
 
 
 def test_the_nine_shared_films_are_read_whole(shared_data):
@@ -130,8 +125,8 @@ def test_the_nine_shared_films_are_read_whole(shared_data):
 
 def test_the_look_alone_beats_random_scores_on_the_shared_films(shared_data):
     data = read_ovsd(shared_data / "ovsd")
-    results, _ = evaluate_untrained(data.films, data.features, encoder="VGG19", benchmark="OVSD")
-    chance = chance_rows(data.films, benchmark="OVSD").set_index("metric")["value"]
+    results = evaluate_untrained(data.films, data.features, About("OVSD", "VGG19"))[0].results
+    chance = chance_rows(data.films, About("OVSD", "")).set_index("metric")["value"]
     assert (results.set_index("metric")["ci_low"] > chance[["pooled AP", "mean per-film AP"]]).all()
 
 
@@ -145,18 +140,19 @@ def test_big_buck_bunny_from_its_own_pictures(shared_data, tmp_path):
     assert counts["n_scenes"] == 17
     assert counts["n_boundaries"] >= 14
     embeddings = shot_embeddings(ColourEncoder(), {"bbb": store})
-    results, _ = evaluate_untrained([labelled], embeddings, encoder="colour", benchmark="OVSD")
-    chance = chance_rows([labelled], benchmark="OVSD").set_index("metric")["value"]
+    results = evaluate_untrained([labelled], embeddings, About("OVSD", "colour"))[0].results
+    chance = chance_rows([labelled], About("OVSD", "")).set_index("metric")["value"]
     assert results["value"][0] > 1.5 * chance["pooled AP"]
 
 
 @pytest.mark.slow
-def test_a_probe_on_vgg_features_beats_random_scores_on_the_shared_films(shared_data):
-    data = read_ovsd(shared_data / "ovsd")
-    unit = {f: x / np.linalg.norm(x, axis=1, keepdims=True) for f, x in data.features.items()}
-    config = ProbeConfig(loss="bce", hidden=64, lr=0.1, batch=128, epochs=60, dropout=0.8)
-    results, _ = leave_one_film_out(data.films, unit, window_probe(config), encoder="VGG19", threshold="val")
-    chance = chance_rows(data.films, benchmark="OVSD")
-    value, random = results.set_index("metric")["value"], chance.set_index("metric")["value"]
-    assert value["pooled AP"] > 1.2 * random["pooled AP"]
-    assert value["mean per-film AP"] > 1.2 * random["mean per-film AP"]
+def test_a_probe_on_vgg_features_beats_random_scores_on_twenty_real_films(shared_data):
+    data = [read_ovsd(shared_data / "ovsd"), read_ovsd(shared_data / "bbc", "BBC")]
+    small = {"hidden": 64, "lr": 0.1, "batch": 128, "epochs": 40, "dropout": 0.8}
+    results = compare_open_films(data, name="VGG19", **small).results
+    by = results.set_index(["benchmark", "encoder", "metric"])["value"]
+    for benchmark in ("OVSD", "BBC", "OVSD + BBC"):
+        for metric in ("pooled AP", "mean per-film AP"):
+            assert by[benchmark, "VGG19", metric] > 1.2 * by[benchmark, "random scores", metric]
+    both = results[(results["benchmark"] == "OVSD + BBC") & (results["metric"] == "mean per-film AP")]
+    assert both["n"].tolist() == [20, 20, 20]

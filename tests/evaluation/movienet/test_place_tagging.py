@@ -4,25 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.movienet.place_tagging import (
-    PLACE_PROBE,
-    describe_places,
-    evaluate_places,
-    place_chance_rows,
-    place_probe,
-    read_places,
-)
-from m2s_lib.evaluation.probes.probes import ProbeConfig
-
-
-def write_annotation(folder, film, scenes):
-    (folder / "annotation").mkdir(parents=True, exist_ok=True)
-    listed = [
-        {"id": f"{film}_{i:04d}", "shot": shot, "frame": [0, 9], "place_tag": tag, "action_tag": None}
-        for i, (shot, tag) in enumerate(scenes)
-    ]
-    (folder / "annotation" / f"{film}.json").write_text(json.dumps({"imdb_id": film, "scene": listed}))
+from m2s_lib.evaluation.encoders.computed_features import Vectors
+from m2s_lib.evaluation.movienet.place_tagging import PLACE_PROBE, describe_places, place_task, read_places
+from m2s_lib.evaluation.protocol import compare
+from tests.helpers.boundary_films import write_annotation
 
 
 def test_scenes_and_their_places(tmp_path):
@@ -70,12 +55,12 @@ def test_scenes_that_cannot_be_understood_are_counted(tmp_path):
 
 def test_nothing_to_read_is_said(tmp_path):
     write_annotation(tmp_path, "tt1", [([0, 4], ["hotel"])])
-    with pytest.raises(
-        M2SError, match="no place in .* is named 25 times; the most frequent is 'hotel', 1 times"
-    ):
-        read_places(tmp_path, {"tt1": "train"})
-    with pytest.raises(M2SError, match="no tagged scene of the 1 films: .*tt9.json is missing"):
-        read_places(tmp_path, {"tt9": "train"})
+    rare, absent = read_places(tmp_path, {"tt1": "train"}), read_places(tmp_path, {"tt9": "train"})
+    assert "is named 25 times; the most frequent is 'hotel', 1 times: lower min_count" in rare.note
+    assert "no tagged scene of the 1 films" in absent.note
+    assert "tt9.json is missing" in describe_places(absent)
+    for places in (rare, absent, read_places(tmp_path, {})):
+        assert len(compare([place_task(places)], {}, []).results) == 0
 
 
 @pytest.fixture
@@ -97,56 +82,31 @@ def tagged(tmp_path):
     return read_places(tmp_path, split, min_count=5), x.astype(np.float32)
 
 
-QUICK = ProbeConfig(loss="bce", hidden=16, lr=1.0, batch=32, epochs=25, dropout=0.0)
+QUICK = {"hidden": 16, "lr": 1.0, "batch": 32, "epochs": 25, "dropout": 0.0}
 
 
 def test_map_is_the_mean_over_classes_with_a_test_scene(tagged):
     places, x = tagged
-    results, predictions = evaluate_places(places, x, place_probe(QUICK), encoder="looks")
-    value = results.set_index("metric")["value"]
+    task, items = place_task(places), places.scenes["item"]
+    shuffled = Vectors("noise", np.random.default_rng(1).permutation(x))
+    got = compare([task], {"looks": Vectors("looks", x), "noise": shuffled}, items, **QUICK)
+    results = got.results[got.results["encoder"] == "looks"].set_index("metric")
+    value, mean = results["value"], got.results[got.results["metric"] == "mAP"].set_index("encoder")["value"]
     hot = places.labels()[(places.scenes["split"] == "test").to_numpy()]
-    scores = np.stack(predictions["scores"])
+    mine = got.predictions[(got.predictions["encoder"] == "looks") & (got.predictions["split"] == "test")]
+    scores = np.stack(mine["scores"])
     each = [average_precision_score(hot[:, c], scores[:, c]) for c in (0, 1, 3)]
     assert value["mAP"] == pytest.approx(np.mean(each))
     assert value["mAP"] > 0.9
-    assert value["classes"] == 3
-    assert results.set_index("metric").loc["classes", "n"] == 4
+    assert results.loc["classes", ["value", "n"]].tolist() == [3, 4]
     assert np.isnan(value["AP moon"])
-    assert results.set_index("metric").loc["AP moon", "n"] == 0
-    assert len(predictions) == len(hot) == 120
-    right = (predictions["label"] == predictions["prediction"]).mean()
-    assert right > 0.6
-    chance = place_chance_rows(places)["value"].item()
-    assert hot[:, [0, 1, 3]].mean() < chance < value["mAP"]
-
-
-def test_shuffled_scenes_give_chance(tagged):
-    places, x = tagged
-    shuffled = np.random.default_rng(1).permutation(x)
-    results, _ = evaluate_places(places, shuffled, place_probe(QUICK), encoder="looks")
-    assert abs(results["value"][0] - place_chance_rows(places)["value"].item()) < 0.1
-
-
-def test_scenes_without_embedding_are_left_out_and_counted(tagged):
-    places, x = tagged
-    test = np.flatnonzero(places.scenes["split"] == "test")
-    x[test[:20]] = np.nan
-    results, predictions = evaluate_places(places, x, place_probe(QUICK), encoder="looks")
-    assert set(results["n_found"]) == {100}
-    assert set(results["n_listed"]) == {120}
-    assert len(predictions) == 100
-    x[test] = np.nan
-    with pytest.raises(M2SError, match=r"no scene with an embedding in \['test'\]"):
-        evaluate_places(places, x, encoder="looks")
-    with pytest.raises(M2SError, match="480 scenes and 3 embeddings"):
-        evaluate_places(places, x[:3], encoder="looks")
+    assert results.loc["AP moon", "n"] == 0
+    assert (mine["label"] == mine["prediction"]).mean() > 0.6
+    assert hot[:, [0, 1, 3]].mean() < mean["random scores"] < mean["looks"]
+    assert abs(mean["noise"] - mean["random scores"]) < 0.1
 
 
 def test_the_defaults_are_the_papers():
-    assert (PLACE_PROBE.lr, PLACE_PROBE.dropout, PLACE_PROBE.epochs, PLACE_PROBE.batch) == (
-        5.0,
-        0.25,
-        200,
-        512,
-    )
+    probe = (PLACE_PROBE.lr, PLACE_PROBE.dropout, PLACE_PROBE.epochs, PLACE_PROBE.batch)
+    assert probe == (5.0, 0.25, 200, 512)
     assert (PLACE_PROBE.hidden, PLACE_PROBE.layers, PLACE_PROBE.loss) == (512, 2, "bce")

@@ -5,12 +5,7 @@ from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.movienet.shot_windows import LabelledFilm, ShotWindows, match_embeddings
-
-
-def make_film(name, labels, fps=24.0):
-    n = len(labels)
-    bounds = np.stack([np.arange(n) * 10, np.arange(n) * 10 + 9], axis=1)
-    return LabelledFilm(name, bounds, np.array(labels, np.int8), fps)
+from tests.helpers.boundary_films import make_film
 
 
 def make_films(counts, seed=0, d=3):

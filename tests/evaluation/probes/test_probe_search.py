@@ -3,12 +3,12 @@
 from types import SimpleNamespace
 
 from m2s_lib.evaluation.probes.probe_search import SEARCH_GRID, best_setting, probe_rows, search_configs
+from m2s_lib.evaluation.probes.probe_training import Outcome
 from m2s_lib.evaluation.probes.probes import ProbeConfig
 
 
 def probe(score, loss=0.0, config=None):
-    config = config or ProbeConfig()
-    return SimpleNamespace(config=config, val_score=score, val_loss=loss, best_epoch=3, diverged_at=0)
+    return SimpleNamespace(config=config or ProbeConfig(), outcome=Outcome(3, score, loss))
 
 
 def test_configs_are_settings_times_seeds_and_the_grid_has_the_last_word():

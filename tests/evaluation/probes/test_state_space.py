@@ -8,22 +8,14 @@ import torch
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.clips import ItemSequences
-from m2s_lib.evaluation.lvu.evaluate import evaluate_lvu
-from m2s_lib.evaluation.lvu.files import TASKS, read_lvu
-from m2s_lib.evaluation.moderation.evaluate import evaluate_mcd
-from m2s_lib.evaluation.moderation.files import read_mcd
-from m2s_lib.evaluation.probes.probes import ProbeConfig, ProbeData
+from m2s_lib.evaluation.probes.probe_training import draw_weights
+from m2s_lib.evaluation.probes.probes import ProbeConfig, ProbeData, Standardize, train_probes
 from m2s_lib.evaluation.probes.state_space import (
-    CONFIGS,
     DiagonalStateSpace,
     StateSpaceConfig,
     StateSpaceHead,
     _halve_time,
-    train_sequences,
 )
-from m2s_lib.evaluation.results import RESULT_COLUMNS
-from tests.evaluation.moderation.test_files import clips
-from tests.helpers.lvu_folders import write_lvu
 
 SMALL = StateSpaceConfig(hidden=16, layers=2, states=4, epochs=6, lr=0.01)
 L, D = 12, 3
@@ -53,7 +45,9 @@ def test_the_convolution_equals_the_recurrence():
 
 
 def test_padding_changes_nothing():
-    head = StateSpaceHead(D, 4, SMALL)
+    plain = Standardize(torch.zeros(D), torch.ones(D))
+    head = StateSpaceHead(plain, 4, SMALL, torch.Generator()).eval()
+    draw_weights(head, 0)
     x = torch.from_numpy(order_task(5, 0)[0])
     padded = torch.cat([x, torch.zeros(5, 7, D + 1)], 1)
     torch.testing.assert_close(head(x), head(padded), atol=1e-5, rtol=1e-5)
@@ -70,24 +64,23 @@ def test_time_is_halved_over_frames_that_are_there():
 def test_it_learns_what_only_the_order_tells():
     (x, y), (x_val, y_val), (x_test, y_test) = order_task(120, 0), order_task(60, 1), order_task(200, 2)
     config = dataclasses.replace(SMALL, epochs=25)
-    probe = train_sequences([(ProbeData(x, y, x_val, y_val), [config])])[0][0]
+    probe = train_probes(ProbeData(x, y, x_val, y_val), [config])[0]
     assert (probe.predict(x_test).argmax(1) == y_test).mean() > 0.9
-    assert probe.val_score == pytest.approx((probe.predict(x_val).argmax(1) == y_val).mean())
-    assert probe.n_parameters == sum(p.numel() for p in probe.head.parameters()) > 100
+    assert probe.outcome.val_score == pytest.approx((probe.predict(x_val).argmax(1) == y_val).mean())
 
 
 def test_the_same_seed_gives_the_same_head_and_global_randomness_is_not_touched():
     (x, y), (x_val, y_val) = order_task(40, 0), order_task(20, 1)
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    a, b, other = train_sequences(
-        [(ProbeData(x, y, x_val, y_val), [SMALL, SMALL, dataclasses.replace(SMALL, seed=1)])]
-    )[0]
+    a, b, other = train_probes(
+        ProbeData(x, y, x_val, y_val), [SMALL, SMALL, dataclasses.replace(SMALL, seed=1)]
+    )
     assert torch.equal(before, torch.random.get_rng_state())
     np.testing.assert_array_equal(a.predict(x_val), b.predict(x_val))
     assert not np.allclose(a.predict(x_val), other.predict(x_val))
     assert (
-        a.best_epoch
+        a.outcome.best_epoch
         == a.history.sort_values(["val_score", "val_loss"], ascending=[False, True])["epoch"].iloc[0]
     )
 
@@ -98,7 +91,7 @@ def test_numbers_and_several_labels(loss):
     hot = [np.stack([v, 1 - v], 1).astype(np.float32) for v in (y, y_val)]
     labels = hot if loss == "bce" else [y.astype(float), y_val.astype(float)]
     config = dataclasses.replace(SMALL, loss=loss, epochs=20, dropout=0.0)
-    probe = train_sequences([(ProbeData(x, labels[0], x_val, labels[1]), [config])])[0][0]
+    probe = train_probes(ProbeData(x, labels[0], x_val, labels[1]), [config])[0]
     predicted = probe.predict(x_val)
     assert predicted.shape == (40, 2 if loss == "bce" else 1)
     assert abs(predicted[:, 0] - y_val).mean() < 0.3
@@ -114,49 +107,19 @@ def test_sequences_are_thinned_out_evenly_or_padded():
         ItemSequences(items, ["long"], "frames", 0)
 
 
-def test_it_is_a_row_of_lvus_tables(tmp_path):
-    write_lvu(tmp_path)
-    tasks = {t: v for t, v in read_lvu(tmp_path).items() if t in ("genre", "view_count")}
-    rng = np.random.default_rng(0)
-    known = {
-        v: rng.standard_normal((int(rng.integers(3, 20)), D))
-        for t in tasks.values()
-        for v in t.rows["youtube_id"]
-    }
-    configs = {t: dataclasses.replace(SMALL, loss=CONFIGS[t].loss) for t in tasks}
-    got = evaluate_lvu(
-        tasks, known, "ViS4mer-style", frames=8, trainer=train_sequences, configs=configs, epochs=2
-    )
-    assert tuple(got.results.columns) == RESULT_COLUMNS
-    assert got.results["metric"].tolist() == ["top-1", "top-1", "MSE", "MSE"]
-    assert got.results["value"].notna().all()
-    assert got.probes["states"].tolist() == [4, 4]
-    assert set(CONFIGS) == set(TASKS)
-
-
-def test_it_is_a_row_of_the_moderation_table():
-    table = read_mcd(clips(120, 30))
-    rng = np.random.default_rng(0)
-    known = {i: rng.standard_normal((6, D)) for i in table["item"]}
-    got, _ = evaluate_mcd(
-        table, known, "ViS4mer-style", frames=6, trainer=train_sequences, config=SMALL, epochs=2
-    )
-    assert got.results.set_index("task").loc["average", "n"] == (table["split"] == "test").sum()
-
-
 @pytest.mark.parametrize(
     ("change", "config", "message"),
     [
-        ({}, ProbeConfig(), "needs a StateSpaceConfig, got ProbeConfig"),
+        ({}, ProbeConfig(), r"training features of place have shape \(4, 2, 3\), expected"),
         (
             {"x_train": np.ones((4, 3))},
             SMALL,
-            r"training sequences of place have shape \(4, 3\), expected \[n, frames",
+            r"training features of place have shape \(4, 3\), expected \[n, frames",
         ),
         (
             {"x_val": np.full((4, 2, 3), np.nan)},
             SMALL,
-            "validation sequences of place: item 0 has values that are not",
+            "validation features of place: item 0 has values that are not",
         ),
     ],
 )
@@ -164,11 +127,11 @@ def test_bad_input_is_named(change, config, message):
     x, y = np.ones((4, 2, 3)), np.array([0, 1, 0, 1])
     data = ProbeData(**({"x_train": x, "y_train": y, "x_val": x, "y_val": y, "name": "place"} | change))
     with pytest.raises(M2SError, match=message):
-        train_sequences([(data, [config])])
+        train_probes(data, [config])
 
 
 def test_predict_refuses_another_width():
     (x, y), (x_val, y_val) = order_task(20, 0), order_task(20, 1)
-    probe = train_sequences([(ProbeData(x, y, x_val, y_val), [SMALL])])[0][0]
+    probe = train_probes(ProbeData(x, y, x_val, y_val), [SMALL])[0]
     with pytest.raises(M2SError, match=r"expected \[n, frames, 4\]"):
         probe.predict(np.ones((2, 5, 9)))
