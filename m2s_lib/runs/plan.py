@@ -14,7 +14,7 @@ from m2s_lib.runs.project import find_stage, is_url, root_or_default, run_folder
 from m2s_lib.runs.values import parse_text
 
 FILMS = "01.films_dir"  # what --films-dir sets
-_NO_PATH = ("", "embedded", "beside")  # what a file or folder may be instead of a path
+_NO_PATH = ("", "embedded", "own")  # what a file or folder may be instead of a path
 Known = dict[str, dict[str, Parameter]]
 
 
