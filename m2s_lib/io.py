@@ -1,19 +1,24 @@
-"""Files that are whole or absent: temporary names and renames, fingerprints, safe names."""
+"""Files that are whole or absent: temporary names and renames, checksums, safe names.
+
+One hash, XXH3, tells whether a file is still what was written: of whole files in manifests (`manifest`,
+`damaged`) and behind the numbers of an array file, of samples of large inputs in `fingerprint`. It is faster
+than disks, and no protection against somebody who changes files on purpose.
+"""
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
 import tokenize
 import warnings
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xxhash
 
 from m2s_lib.errors import M2SError
 
@@ -21,7 +26,7 @@ _WHOLE = 16 << 20  # files up to this size are fingerprinted whole, larger ones 
 _PIECE = 1 << 20
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
-_SEAL = b"\0m2s crc32 "  # and eight hex digits: the end of an array file
+_SEAL = b"\0m2s xxh3 "  # and 16 hex digits: the end of an array file
 
 
 @contextlib.contextmanager
@@ -85,14 +90,17 @@ def remove_temporaries(folder: str | os.PathLike) -> int:
 
 def _alive(temporary: Path) -> bool:
     pid = int(temporary.name.split(".")[-2])
-    if pid == os.getpid():
-        return False
+    return pid != os.getpid() and is_alive(pid)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this id runs on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass
     return True
 
 
@@ -193,23 +201,23 @@ def write_npy(path: str | os.PathLike, array: np.ndarray) -> None:
     with atomic_path(path) as temporary:
         with open(temporary, "wb") as f:
             np.save(f, array)
-        seal = _SEAL + b"%08x" % checksum(temporary)
+        seal = _SEAL + checksum(temporary).encode()
         with open(temporary, "ab") as f:
             f.write(seal)
 
 
 def read_npy(path: str | os.PathLike) -> np.ndarray:
-    """An array file, memory-mapped; those of others, which have no checksum, are taken as they are.
+    """Read an array file, memory-mapped; those of others, which have no checksum, are taken as they are.
 
     Raises ValueError, EOFError or OSError for a file that is missing, no array, cut short or damaged.
     """
     size = os.path.getsize(path)
-    end = max(size - len(_SEAL) - 8, 0)
+    end = max(size - len(_SEAL) - 16, 0)
     with open(path, "rb") as f:
         f.seek(end)
         seal = f.read()
     sealed = seal.startswith(_SEAL)
-    if sealed and seal != _SEAL + b"%08x" % checksum(path, end):
+    if sealed and seal != _SEAL + checksum(path, end).encode():
         raise ValueError("it is damaged: it does not match its checksum")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -220,21 +228,67 @@ def read_npy(path: str | os.PathLike) -> np.ndarray:
     return array
 
 
-def checksum(path: str | os.PathLike, size: int | None = None) -> int:
-    """CRC-32 of a file, or of its first `size` bytes; some GB a second."""
-    crc, left = 0, os.path.getsize(path) if size is None else size
+# -- what a file holds --
+
+
+def checksum(path: str | os.PathLike, size: int | None = None) -> str:
+    """XXH3 of a file, or of its first `size` bytes: 16 hex digits; some GB a second."""
+    digest, left = xxhash.xxh3_64(), os.path.getsize(path) if size is None else size
     with open(path, "rb") as f:
         while left > 0 and (piece := f.read(min(left, _WHOLE))):
-            crc, left = zlib.crc32(piece, crc), left - len(piece)
-    return crc
+            digest.update(piece)
+            left -= len(piece)
+    return digest.hexdigest()
+
+
+def manifest(folder: str | os.PathLike, names: Iterable[str]) -> list[dict]:
+    """Size and checksum of files below `folder`: a dict with path, size and xxh3 for each name."""
+    paths = [Path(folder, name) for name in names]
+    return [
+        {"path": path.relative_to(folder).as_posix(), "size": path.stat().st_size, "xxh3": digest}
+        for path, digest in zip(paths, _checksums(paths), strict=True)
+    ]
+
+
+def damaged(folder: str | os.PathLike, entries: Sequence[dict]) -> dict[str, str]:
+    """Files of a manifest that are not what they were.
+
+    Returns:
+        path -> 'missing', 'of another size' or 'damaged'; {} when all are whole.
+    """
+    wrong, same = {}, []
+    for entry in entries:
+        path = Path(folder, entry["path"])
+        if not path.is_file():
+            wrong[entry["path"]] = "missing"
+        elif path.stat().st_size != entry["size"]:
+            wrong[entry["path"]] = "of another size"
+        elif "xxh3" in entry:  # records of earlier versions have none
+            same.append(entry)
+    digests = _checksums(Path(folder, e["path"]) for e in same)
+    return wrong | {
+        e["path"]: "damaged" for e, digest in zip(same, digests, strict=True) if e["xxh3"] != digest
+    }
+
+
+def _checksums(paths: Iterable[Path]) -> list[str]:
+    with ThreadPoolExecutor() as pool:  # reading and summing let other threads work
+        return list(pool.map(checksum, paths))
+
+
+def text_digest(text: str) -> str:
+    """Returns the XXH3 of a text: 32 hex digits."""
+    return xxhash.xxh3_128_hexdigest(text.encode())
 
 
 def fingerprint(path: str | os.PathLike) -> str:
-    """Content hash of a file, or of a folder's names and contents; '' when absent. Times and places do not
-    count,
-    so a moved or copied run directory stays valid. Files over 16 MiB count by size, first and last MiB."""
+    """XXH3 (32 hex digits) of a file, or of a folder's names and contents; '' when absent.
+
+    Times and places do not count, so a moved or copied run directory stays valid. Files over 16 MiB count by
+    size, first and last MiB.
+    """
     path = Path(path)
-    digest = hashlib.blake2b(digest_size=16)
+    digest = xxhash.xxh3_128()
     if path.is_dir():
         for p in sorted(q for q in path.rglob("*") if q.is_file() and not _TEMPORARY.match(q.name)):
             digest.update(f"{p.relative_to(path).as_posix()}\0".encode())
@@ -246,7 +300,7 @@ def fingerprint(path: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
-def _digest_file(path: Path, digest) -> None:
+def _digest_file(path: Path, digest: xxhash.xxh3_128) -> None:
     size = path.stat().st_size
     digest.update(f"{size}\0".encode())
     with open(path, "rb") as f:
@@ -256,6 +310,9 @@ def _digest_file(path: Path, digest) -> None:
             digest.update(f.read(_PIECE))
             f.seek(-_PIECE, os.SEEK_END)
             digest.update(f.read())
+
+
+# -- names --
 
 
 def is_name(text: str) -> bool:
@@ -271,10 +328,10 @@ def inside(folder: str | os.PathLike, name: str | os.PathLike) -> Path:
 
     Links inside the folder are followed: whoever made the folder set them.
     """
-    place = Path(os.path.normpath(Path(folder, name)))
-    if "\0" in str(place) or not place.is_relative_to(os.path.normpath(folder)):
+    path = Path(os.path.normpath(Path(folder, name)))
+    if "\0" in str(path) or not path.is_relative_to(os.path.normpath(folder)):
         raise M2SError(f"{str(name)[:200]!r} leads out of {folder}")
-    return place
+    return path
 
 
 def safe_name(name: str) -> str:

@@ -29,7 +29,7 @@ from m2s_lib.mining import shards as mining_shards
 from m2s_lib.mining.scene_mining import mine_pairs, mine_to
 from m2s_lib.runs.pipeline import StageFailed
 from m2s_lib.runs.profiles import load_profile
-from m2s_lib.runs.rows import run_rows
+from m2s_lib.runs.sweep import run_sweep
 from tests.helpers.engine_work import KillsItsself, KillsItsWorker, makes_reader, writes
 from tests.helpers.ingest_tasks import fated
 from tests.helpers.mining_films import corpus, every_pair
@@ -231,22 +231,22 @@ def test_rows_are_tasks_and_a_lost_one_goes_on(ray_engine, tmp_path, monkeypatch
     """Real notebooks of the toy project; the Ray worker of a row is killed while its notebook runs."""
     root = write_project(tmp_path / "project")
     monkeypatch.setenv("M2S_ROOT", str(root))
-    (root / "rows.yaml").write_text(ROWS)
-    profile, said = load_profile(root / "rows.yaml"), io.StringIO()
+    (root / "several.yaml").write_text(ROWS)
+    profile, said = load_profile(root / "several.yaml"), io.StringIO()
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(run_rows, profile, root=root, jobs=2, engine=ray_engine, stream=said)
-        slow = root / "runs/rows/rows/slow"
+        run = pool.submit(run_sweep, profile, root=root, jobs=2, engine=ray_engine, stream=said)
+        slow = root / "runs/several/settings/slow"
         kill_parent_of_holder(slow / ".lock", seen=slow / "01_numbers/parts/0.json")
-        with pytest.raises(StageFailed, match="1 of 3 rows failed, the others are done"):
+        with pytest.raises(StageFailed, match="1 of 3 settings failed, the others are done"):
             run.result(200)
-    table = pd.read_parquet(root / "runs/rows/rows.parquet").set_index(["row", "stage"])
+    table = pd.read_parquet(root / "runs/several/settings.parquet").set_index(["setting", "stage"])
     assert table["status"].to_dict() == {
         ("slow", "01_numbers"): "done", ("shares", "01_numbers"): "done", ("bad", "01_numbers"): "failed",
     }  # fmt: skip
     assert "a <b>bad</b> day" in table.loc[("bad", "01_numbers"), "reason"]
     assert table.loc[("shares", "01_numbers"), "shared_with"] == "slow"
-    assert "3 rows into" in said.getvalue()
-    assert not list((root / "runs/rows").glob(".*.tmp"))
+    assert "3 settings into" in said.getvalue()
+    assert not list((root / "runs/several").glob(".*.tmp"))
 
 
 def kill_parent_of_holder(lock, seen) -> None:

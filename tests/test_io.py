@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,7 +133,7 @@ def test_every_bit_of_an_array_counts(tmp_path):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         with pytest.raises((ValueError, EOFError, OSError)):
             files.read_npy(path)
-    for size in (*range(0, len(data) - 19, 7), len(data) - 1):
+    for size in (*range(0, len(data) - 26, 7), len(data) - 1):
         path.write_bytes(data[:size])
         with pytest.raises((ValueError, EOFError, OSError)):
             files.read_npy(path)
@@ -155,8 +155,22 @@ def test_checksums_of_parts_and_wholes(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_WHOLE", 7)
     (tmp_path / "a").write_bytes(bytes(range(100)))
     for size in (0, 1, 7, 8, 50, 100):
-        assert files.checksum(tmp_path / "a", size) == zlib.crc32(bytes(range(size)))
-    assert files.checksum(tmp_path / "a") == zlib.crc32(bytes(range(100)))
+        assert files.checksum(tmp_path / "a", size) == xxhash.xxh3_64_hexdigest(bytes(range(size)))
+    assert files.checksum(tmp_path / "a") == xxhash.xxh3_64_hexdigest(bytes(range(100)))
+
+
+def test_a_manifest_names_what_is_no_longer_what_it_was(tmp_path):
+    folder = folder_of(tmp_path / "f")
+    (folder / "c").write_bytes(b"c")
+    entries = files.manifest(folder, ["a.txt", "c", "sub/b.bin"])
+    digest = xxhash.xxh3_64_hexdigest(b"0123456789")
+    assert entries[0] == {"path": "a.txt", "size": 10, "xxh3": digest}
+    assert files.damaged(folder, entries) == {}
+    flip(folder, "sub/b.bin", 7)
+    (folder / "a.txt").unlink()
+    (folder / "c").write_bytes(b"cc")
+    wrong = {"a.txt": "missing", "c": "of another size", "sub/b.bin": "damaged"}
+    assert files.damaged(folder, entries) == wrong
 
 
 def folder_of(root: Path) -> Path:

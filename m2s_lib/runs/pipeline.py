@@ -15,7 +15,6 @@ from m2s_lib.errors import M2SError
 from m2s_lib.io import remove_temporaries, write_json
 from m2s_lib.runs import fork_server, record
 from m2s_lib.runs.locks import FolderLock
-from m2s_lib.runs.outputs import NOTEBOOKS
 from m2s_lib.runs.parameters import RUN_DIR, listed
 from m2s_lib.runs.plan import Plan, missing_paths, plan_run
 from m2s_lib.runs.profiles import Profile
@@ -114,7 +113,7 @@ def _execute(plan: Plan, stage: str, fresh: bool, stream: TextIO) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     remove_temporaries(folder)
-    for name in NOTEBOOKS:
+    for name in record.NOTEBOOKS:
         (folder / name).unlink(missing_ok=True)
     kept = folder / "notebook.failed.ipynb"
     try:

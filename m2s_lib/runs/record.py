@@ -1,37 +1,34 @@
 """run.json: what a stage did, from what, with what; and whether that still holds."""
 
 import contextlib
-import hashlib
-import importlib.metadata
 import json
 import os
-import resource
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
-from m2s_lib.errors import M2SError
-from m2s_lib.io import fingerprint, json_ready, read_json, write_json
-from m2s_lib.runs.outputs import RECORD, spoilt
-from m2s_lib.runs.project import find_stage, stage_names
+import xxhash
 
-OF_ROWS = ("rows", "rows.parquet")  # of a run with rows, beside its stages
+from m2s_lib import io as files
+from m2s_lib.errors import M2SError
+from m2s_lib.io import read_json, write_json
+from m2s_lib.runs.project import find_stage, root_or_default, stage_names
+from m2s_lib.runs.provenance import source_state
+
+__all__ = ["source_state"]  # beside what is defined here
+
+RECORD = "run.json"
+NOTEBOOKS = ("notebook.ipynb", "notebook.failed.ipynb", "notebook.html")
+NOT_OUTPUTS = {RECORD, *NOTEBOOKS, "kernel.log"}
+OF_SETTINGS = ("settings", "settings.parquet")  # of a run with settings, beside its stages
+FILMS = "films.parquet"  # of stage 01
 UNCOUNTED = {"headline", "timing"}  # metrics that differ between equal runs; nobody may compute from them
-_PACKAGES = {
-    "torch": ("torch",),
-    "timm": ("timm",),
-    "numpy": ("numpy",),
-    "pandas": ("pandas",),
-    "decord": ("decord", "decord2"),
-    "faiss": ("faiss-gpu", "faiss-cpu"),
-    "papermill": ("papermill",),
-}
+MOVED = ".moved.json"  # where the films of a run lie now: films_dir as recorded -> folder
+_LISTS = {"inputs": {"path": str, "fingerprint": str}, "outputs": {"path": str, "size": int}}
 
 
 def read_record(run_dir: Path, stage: str) -> dict:
-    """The record of a stage, {} when there is none or it is cut short (it then counts as not run)."""
+    """Returns the record of a stage, {} when there is none or it is cut short (it then counts as not run)."""
     with contextlib.suppress(M2SError):
         record = read_json(run_dir / stage / RECORD)
         return record if _sound(record) else {}
@@ -42,48 +39,94 @@ def _sound(record: object) -> bool:
     """Whether a record has the form that it is written in, as far as it goes."""
     if not isinstance(record, dict):
         return False
-    lists = (("inputs", {"path": str, "fingerprint": str}), ("outputs", {"path": str, "size": int}))
-    return all(isinstance(record.get(name, {}), dict) for name in ("parameters", "metrics")) and all(
-        isinstance(record.get(name, []), list)
+    dicts = [record.get(name, {}) for name in ("parameters", "metrics")]
+    lists = {name: record.get(name, []) for name in _LISTS}
+    return all(isinstance(d, dict) for d in dicts) and all(
+        isinstance(entries, list)
         and all(
-            isinstance(e, dict) and all(isinstance(e.get(k), t) for k, t in form.items())
-            for e in record.get(name, [])
+            isinstance(e, dict) and all(isinstance(e.get(k), t) for k, t in form.items()) for e in entries
         )
-        for name, form in lists
+        for form, entries in zip(_LISTS.values(), lists.values(), strict=True)
     )
 
 
-def plain(value: object) -> object:
-    """`value` as JSON gives it back, so that values and records compare."""
-    return json.loads(json.dumps(value))
+def outputs(folder: Path) -> list[dict]:
+    """Returns the manifest of the files in a stage's folder that are its results."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".tmp"))
+    names = [p.relative_to(folder).as_posix() for p in paths]
+    return files.manifest(folder, [name for name in names if name not in NOT_OUTPUTS])
 
 
 # -- inputs --
 
 
 def locate(recorded: str, run_dir: Path, root: Path) -> Path:
-    """Place of an input: in the run directory when it starts with a stage's name or is of the run's rows,
-    else under the root."""
-    first = recorded.partition("/")[0]
-    if first in OF_ROWS or is_stage(first, root):
+    """Returns where an input lies: in the run directory when it starts with a stage's name or is of the run's
+    settings, else under the root, or where `moved_films` says."""
+    return _locate(recorded, run_dir, root, _moves(run_dir, root))
+
+
+def _locate(recorded: str, run_dir: Path, root: Path, moves: list[tuple[Path, Path]]) -> Path:
+    if _in_run(recorded, root):
         return Path(os.path.normpath(run_dir / recorded))
-    return Path(os.path.normpath(root / recorded))
+    return _moved(Path(os.path.normpath(root / recorded)), moves)
 
 
 def portable(path: Path, run_dir: Path, root: Path) -> str:
-    """How an input is recorded: relative inside the run directory (which can be moved) or the project."""
+    """Returns how an input is recorded: relative inside the run directory (which can be moved) or the
+    project, and under its first name where `moved_films` has given another."""
     if path.is_relative_to(run_dir) and path != run_dir:
-        relative = path.relative_to(run_dir)
-        if relative.parts[0] in OF_ROWS or is_stage(relative.parts[0], root):
-            return relative.as_posix()
-    if path.is_relative_to(root) and not is_stage(path.relative_to(root).as_posix().split("/")[0], root):
+        relative = path.relative_to(run_dir).as_posix()
+        if _in_run(relative, root):
+            return relative
+    path = _moved(path, [(now, before) for before, now in _moves(run_dir, root)])
+    if path.is_relative_to(root) and not _in_run(path.relative_to(root).as_posix(), root):
         return path.relative_to(root).as_posix()
     return str(path)
+
+
+def located(paths: Iterable[str], run_dir: Path, root: Path | None = None) -> list[str]:
+    """Returns where films lie, from the `path` column of films.parquet; '' stays ''. root: None finds it."""
+    run_dir, root = Path(os.path.abspath(run_dir)), root_or_default(root)
+    moves = _moves(run_dir, root)
+    return [str(_locate(path, run_dir, root, moves)) if path else "" for path in map(str, paths)]
+
+
+def _in_run(recorded: str, root: Path) -> bool:
+    first = recorded.partition("/")[0]
+    return first in OF_SETTINGS or is_stage(first, root)
 
 
 def is_stage(name: str, root: Path) -> bool:
     """Whether `name` is the full name of one of the project's notebooks."""
     return (root / "notebooks" / f"{name}.ipynb").is_file()
+
+
+def moved_films(run_dir: Path, films_dir: str | os.PathLike, root: Path) -> None:
+    """Notes that the films of a run lie in `films_dir` now; what was computed from them stays valid.
+
+    Raises M2SError when the run has no films of its own, or `films_dir` is no folder.
+    """
+    stage = find_stage("01", stage_names(root / "notebooks"))
+    before = read_record(run_dir, stage).get("parameters", {}).get("films_dir", "embedded")
+    if before in ("", "embedded"):
+        raise M2SError(f"{run_dir} has no films of its own that could have moved: stage 01 reads {before!r}")
+    now = Path(films_dir).expanduser().absolute()
+    if not now.is_dir():
+        raise M2SError(f"--films-dir {films_dir} is no folder: name the one that films_dir {before!r} is now")
+    write_json(run_dir / MOVED, {before: str(now)})
+
+
+def _moved(path: Path, moves: list[tuple[Path, Path]]) -> Path:
+    return next((now / path.relative_to(old) for old, now in moves if path.is_relative_to(old)), path)
+
+
+def _moves(run_dir: Path, root: Path) -> list[tuple[Path, Path]]:
+    """Returns where the films of a run were and are now, [] where they have not moved."""
+    with contextlib.suppress(M2SError, AttributeError, TypeError):
+        known = read_json(run_dir / MOVED).items()
+        return [(Path(os.path.normpath(root / Path(old).expanduser())), Path(now)) for old, now in known]
+    return []
 
 
 class Fingerprints:
@@ -104,32 +147,30 @@ class Fingerprints:
             self._known = known if isinstance(known, dict) else {}
 
     def of(self, recorded: str) -> str:
-        """Fingerprint of an input by its recorded path; '' when it is absent."""
+        """Returns the fingerprint of an input by its recorded path; '' when it is absent."""
         path = locate(recorded, self.run_dir, self.root)
         if path.name == RECORD and is_stage(path.parent.name, self.root):
             return _record_fingerprint(path)
-        files = sorted(p for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
-        state, newest = _state(path, files)
+        inside = sorted(p for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
+        state, newest = _state(path, inside)
         entry = self._known.get(recorded)
         if isinstance(entry, list) and entry[:1] == [state]:
             return entry[-1]
-        value = fingerprint(path)
+        value = files.fingerprint(path)
         if value:
             self._remember(recorded, [state, value], newest)
         return value
 
-    def spoilt(self, stage: str, below: str = "") -> dict[str, str]:
-        """Outputs of a finished stage, or those at and below one path, that are not what it recorded.
-
-        Returns path -> 'missing', 'of another size' or 'damaged', {} when all are whole.
-        """
+    def damaged(self, stage: str, below: str = "") -> dict[str, str]:
+        """Returns the outputs of a finished stage, or those at and below one path, that are not what it
+        recorded: path -> 'missing', 'of another size' or 'damaged', {} when all are whole."""
         folder, entries = self.run_dir / stage, read_record(self.run_dir, stage).get("outputs", [])
         entries = [e for e in entries if not below or e["path"] == below or e["path"].startswith(f"{below}/")]
         state, newest = _state(folder, [p for e in entries if (p := folder / e["path"]).is_file()])
-        key, state = f"whole: {stage}/{below}", [state, _digest(entries)]
+        key, state = f"whole: {stage}/{below}", [state, files.text_digest(json.dumps(entries))]
         if self._known.get(key) == state:
             return {}
-        wrong = spoilt(folder, entries)
+        wrong = files.damaged(folder, entries)
         if not wrong:
             self._remember(key, state, newest)
         return wrong
@@ -141,17 +182,13 @@ class Fingerprints:
                 write_json(self._file, self._known)
 
 
-def _digest(value: object) -> str:
-    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
-
-
-def _state(path: Path, files: list[Path]) -> tuple[str, float]:
-    """Digest of names, sizes, times and inodes of files below `path`, and the newest of the times."""
-    digest, newest = hashlib.blake2b(str(path.is_dir()).encode(), digest_size=16), 0.0
-    for p in files:
+def _state(path: Path, inside: list[Path]) -> tuple[str, float]:
+    """Returns a digest of names, sizes, times and inodes of files below `path`, and the newest time."""
+    digest, newest = xxhash.xxh3_128(str(path.is_dir()).encode()), 0.0
+    for p in inside:
         s = p.stat()
-        what = (p.relative_to(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
-        digest.update("\0".join(map(str, what)).encode() + b"\0")
+        about = (p.relative_to(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+        digest.update("\0".join(map(str, about)).encode() + b"\0")
         newest = max(newest, s.st_mtime, s.st_ctime)
     return digest.hexdigest(), newest
 
@@ -162,106 +199,18 @@ def _record_fingerprint(path: Path) -> str:
     if not record:
         return ""
     metrics = {k: v for k, v in record.get("metrics", {}).items() if k not in UNCOUNTED}
-    text = json.dumps([record.get("parameters"), metrics], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-# -- the stage's circumstances --
-
-
-def source_state(notebook: Path) -> dict:
-    """Digests of the notebook's code and of the library's, to say when a result is older than its code."""
-    try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        code = "\0".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-    except (OSError, ValueError, KeyError):
-        code = ""
-    library = Path(__file__).resolve().parents[1]
-    digest = hashlib.blake2b(digest_size=16)
-    for p in sorted(library.rglob("*.py")):
-        digest.update(f"{p.relative_to(library)}\0".encode() + p.read_bytes())
-    return {
-        "notebook": hashlib.blake2b(code.encode(), digest_size=16).hexdigest(),
-        "library": digest.hexdigest(),
-    }
-
-
-def git_state(root: Path) -> dict:
-    """Commit of the checkout and whether files differ from it; '' where there is no git."""
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return {"commit": "", "dirty": False}
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True
-    )
-    return done.stdout.strip()
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on; '' for one that is not installed."""
-    found = {"python": sys.version.split()[0]}
-    for name, candidates in _PACKAGES.items():
-        found[name] = ""
-        for package in candidates:
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                found[name] = importlib.metadata.version(package)
-                break
-    return found
-
-
-def device() -> str:
-    """The GPU's name when this process has used one, else cpu; torch is not imported for it."""
-    torch = sys.modules.get("torch")
-    used = torch is not None and torch.cuda.is_initialized()
-    return torch.cuda.get_device_name() if used else "cpu"
-
-
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process plus that of its largest finished child, MB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return round(sum(resource.getrusage(k).ru_maxrss for k in kinds) * unit / 1e6, 1)
-
-
-def cpu_seconds() -> float:
-    """Seconds that CPUs have worked for this process and its finished children."""
-    used = [resource.getrusage(k) for k in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in used)
-
-
-def checked_metrics(metrics: Mapping[str, object]) -> dict:
-    """Metrics as JSON holds them; M2SError names the first that it cannot hold."""
-    kept = {}
-    for name, value in metrics.items():
-        try:
-            kept[str(name)] = json.loads(json.dumps(json_ready(value)))
-        except (TypeError, ValueError):
-            kinds = "numbers, text, lists and dicts"
-            raise M2SError(f"metric {name!r} is a {type(value).__name__}; metrics are {kinds}") from None
-    for name in ("headline", "summary", "timing"):
-        if not isinstance(kept.get(name, {}), dict):
-            raise M2SError(f"metrics[{name!r}] has to be a dict, got {kept[name]!r}")
-    if "stages" in kept.get("summary", {}):
-        raise M2SError(
-            "metrics['summary'] may not hold 'stages': summary.json keeps that name for the stages' times"
-        )
-    return kept
+    return files.text_digest(json.dumps([record.get("parameters"), metrics], sort_keys=True))
 
 
 # -- is it up to date? --
 
 
 def why_stale(run_dir: Path, stage: str, values: dict, root: Path) -> str:
-    """Why a stage has to run, '' when its record still holds for these parameter values."""
+    """Returns why a stage has to run, '' when its record still holds for these parameter values."""
     record = read_record(run_dir, stage)
     if not record:
         return "not run yet"
-    if record.get("status") != "done" or not (run_dir / stage / "notebook.ipynb").is_file():
+    if record.get("status") != "done" or not (run_dir / stage / NOTEBOOKS[0]).is_file():
         return "did not finish"
     if changed := changed_parameters(record, values):
         before, now = record.get("parameters", {}), plain(values)
@@ -269,7 +218,7 @@ def why_stale(run_dir: Path, stage: str, values: dict, root: Path) -> str:
             f"{n} changed from {before.get(n, 'none')!r} to {now.get(n, 'none')!r}" for n in changed
         )
     known = Fingerprints(run_dir, root)
-    for path, how in known.spoilt(stage).items():
+    for path, how in known.damaged(stage).items():
         return f"output {path} is {how}"
     for entry in record.get("inputs", []):
         if known.of(entry["path"]) != entry["fingerprint"]:
@@ -277,34 +226,34 @@ def why_stale(run_dir: Path, stage: str, values: dict, root: Path) -> str:
     return ""
 
 
+def plain(value: object) -> object:
+    """Returns `value` as JSON gives it back, so that values and records compare."""
+    return json.loads(json.dumps(value))
+
+
 def changed_parameters(record: dict, values: dict) -> list[str]:
-    """Names of the parameters that a record has otherwise, or that only one of the two has."""
+    """Returns the names of the parameters that a record has otherwise, or that only one of the two has."""
     before, now = record.get("parameters", {}), plain(values)
-    return [
-        name
-        for name in {**before, **now}
-        if (name in before, before.get(name)) != (name in now, now.get(name))
-    ]
+    return [n for n in {**before, **now} if (n in before, before.get(n)) != (n in now, now.get(n))]
 
 
 def code_changed(record: dict, now: dict) -> str:
-    """What code is newer than a record: 'the notebook', 'm2s_lib', both, or ''."""
+    """Returns what code is newer than a record: 'the notebook', 'm2s_lib', both, or ''."""
     names = {"notebook": "the notebook", "library": "m2s_lib"}
     then = record.get("source", {})
     return " and ".join(words for key, words in names.items() if then.get(key) != now[key])
 
 
 def unfinished(run_dir: Path, recorded: str, root: Path) -> str:
-    """The stage that owns an input and was started but has not finished, '' when there is none."""
+    """Returns the stage that owns an input and was started but has not finished, '' when there is none."""
     first = recorded.partition("/")[0]
     if not is_stage(first, root):
         return ""
-    status = read_record(run_dir, first).get("status", "done")
-    return first if status != "done" else ""
+    return first if read_record(run_dir, first).get("status", "done") != "done" else ""
 
 
 def earlier_stage(text: str, own: str, root: Path) -> str:
-    """Full name of a stage before `own`.
+    """Returns the full name of a stage before `own`.
 
     Raises M2SError when there is none of that name or it is not earlier.
     """

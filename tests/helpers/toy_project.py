@@ -30,7 +30,7 @@ for i in range(count):
         files.write_json(part, {"number": i * scale})
 if fail: raise ValueError("a <b>bad</b> day")
 numbers = [files.read_json(stage.path(f"parts/{i}.json"))["number"] for i in range(count)]
-files.write_parquet(pd.DataFrame({"number": numbers}), stage.path("numbers.parquet"))
+stage.write("numbers.parquet", pd.DataFrame({"number": numbers}))
 stage.finish({"headline": {"numbers": count}, "timing": {"at": time.time()}, "count": count})
 """
 SUMS = """
@@ -39,13 +39,12 @@ power = 2  # exponent, 1..4 | of each number
 """
 SUMS_CODE = """
 from matplotlib.figure import Figure
-from m2s_lib import io as files
 from m2s_lib.runs import open_stage
 stage = open_stage("02_sums", globals())
 numbers = stage.read_parquet("01_numbers/numbers.parquet", ["number"])
 before = stage.earlier("01")
 total = float((numbers.number ** power).sum())
-files.write_json(stage.path("sums.json"), {"total": total})
+stage.write("sums.json", {"total": total})
 """
 SUMS_FIGURE = """
 figure = Figure(figsize=(2, 1))

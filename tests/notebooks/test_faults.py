@@ -15,7 +15,7 @@ from m2s_lib.films.world.files import render_world
 from m2s_lib.films.world.plan import WorldConfig, plan_world
 from m2s_lib.io import read_json, read_parquet
 from m2s_lib.method.weights import load_encoder
-from m2s_lib.runs.record import RECORD
+from m2s_lib.runs.record import RECORD, located
 from tests.helpers.notebook_runs import (
     contents,
     kill,
@@ -61,7 +61,7 @@ def copied(whole, place: Path, *stages: str) -> Path:
 def films_of(run_dir: Path) -> pd.DataFrame:
     """films.parquet, with paths seen from the run directory."""
     table = read_parquet(run_dir / S1 / "films.parquet")
-    return table.assign(path=[os.path.relpath(p, run_dir) for p in table.path])
+    return table.assign(path=[os.path.relpath(p, run_dir) for p in located(table.path, run_dir)])
 
 
 def test_killed_while_films_are_read(whole, tmp_path):

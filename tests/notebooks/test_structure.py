@@ -13,7 +13,7 @@ import pytest
 from m2s_lib.runs.parameters import read_parameters
 from m2s_lib.runs.plan import plan_run
 from m2s_lib.runs.profiles import load_profile, profile_names
-from m2s_lib.runs.row_plan import plan_rows
+from m2s_lib.runs.sweep_plan import plan_sweep
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -276,7 +276,7 @@ def test_profiles_hold_values_that_the_method_accepts(profile):
     from m2s_lib.training.training import ContrastiveConfig
 
     content = load_profile(profile, ROOT / "data_manifests" / "profiles")
-    rows = [row.plan for row in plan_rows(content, root=ROOT)[1]] if content.settings else []
+    rows = [row.plan for row in plan_sweep(content, root=ROOT)[1]] if content.settings else []
     for plan in rows or [plan_run(profile, root=ROOT)]:
         v = {n: x for values in plan.values.values() for n, x in values.items()}
         ScanConfig(

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from m2s_lib.runs import kernel, open_stage
-from m2s_lib.runs.locks import _held
 from m2s_lib.runs.stage import PIPELINE
 from tests.helpers.toy_project import ALL, injected, write_project
 
@@ -41,14 +40,6 @@ def done(finished, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(root)
     monkeypatch.setenv("M2S_ROOT", str(root))
     return root
-
-
-@pytest.fixture(autouse=True)
-def _no_lock_left():
-    """A stage that a test leaves open must not hold its lock into the next test."""
-    yield
-    for lock in list(_held.values()):
-        lock.release()
 
 
 @pytest.fixture

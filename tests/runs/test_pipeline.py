@@ -120,7 +120,7 @@ def test_a_run_directory_in_use_is_refused(ran, toy, monkeypatch):
             run(ran)
         monkeypatch.delenv(PIPELINE, raising=False)
         with pytest.raises(M2SError, match=f"in use by process {other.pid}"):
-            open_stage("03_table", {"run_dir": "runs/toy", "title": "x"})
+            open_stage("03_table", {"run_dir": "runs/toy", "title": "x"}).path("a.txt")
         other.communicate("\n")
     assert run(ran)[0] == ALL
 

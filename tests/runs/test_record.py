@@ -3,12 +3,25 @@
 import os
 import shutil
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
+from m2s_lib.errors import M2SError
 from m2s_lib.io import fingerprint, read_json, write_json
-from m2s_lib.runs.record import Fingerprints, code_changed, read_record, source_state, why_stale
+from m2s_lib.runs import open_stage
+from m2s_lib.runs.record import (
+    Fingerprints,
+    code_changed,
+    located,
+    moved_films,
+    portable,
+    read_record,
+    source_state,
+    why_stale,
+)
 
 NUMBERS = {
     "count": 4,
@@ -95,7 +108,7 @@ def test_remembered_fingerprints_equal_fresh_ones(toy, monkeypatch):
     first = Fingerprints(run, toy).of("films")
     assert first == fingerprint(films)
     with monkeypatch.context() as patch:
-        patch.setattr("m2s_lib.runs.record.fingerprint", lambda path: pytest.fail("hashed again"))
+        patch.setattr("m2s_lib.io.fingerprint", lambda path: pytest.fail("hashed again"))
         assert Fingerprints(run, toy).of("films") == first
     (films / "1.mp4").write_text("x")  # the same size
     assert Fingerprints(run, toy).of("films") == fingerprint(films) != first
@@ -155,9 +168,9 @@ def test_damaged_memory_of_fingerprints_is_no_memory(toy, text):
 def test_what_is_whole_is_summed_once(done, monkeypatch):
     run = done / "runs" / "toy"
     later(monkeypatch)
-    assert Fingerprints(run, done).spoilt("01_numbers") == {}
-    monkeypatch.setattr("m2s_lib.runs.outputs.checksum", lambda path: pytest.fail("summed again"))
-    assert Fingerprints(run, done).spoilt("01_numbers") == {}
+    assert Fingerprints(run, done).damaged("01_numbers") == {}
+    monkeypatch.setattr("m2s_lib.io.checksum", lambda path: pytest.fail("summed again"))
+    assert Fingerprints(run, done).damaged("01_numbers") == {}
 
 
 @pytest.mark.fault
@@ -169,9 +182,9 @@ def test_outputs_that_changed_are_named(done):
     (parts / "2.json").write_text("")
     wrong = {"parts/0.json": "damaged", "parts/1.json": "missing", "parts/2.json": "of another size"}
     known = Fingerprints(run, done)
-    assert known.spoilt("01_numbers") == known.spoilt("01_numbers", "parts") == wrong
-    assert known.spoilt("01_numbers", "parts/0.json") == {"parts/0.json": "damaged"}
-    assert known.spoilt("01_numbers", "numbers.parquet") == known.spoilt("02_sums") == {}
+    assert known.damaged("01_numbers") == known.damaged("01_numbers", "parts") == wrong
+    assert known.damaged("01_numbers", "parts/0.json") == {"parts/0.json": "damaged"}
+    assert known.damaged("01_numbers", "numbers.parquet") == known.damaged("02_sums") == {}
 
 
 def test_records_of_earlier_versions_have_no_checksums(done):
@@ -180,3 +193,65 @@ def test_records_of_earlier_versions_have_no_checksums(done):
     record["outputs"] = [{"path": e["path"], "size": e["size"]} for e in record["outputs"]]
     write_json(path, record)
     assert why_stale(done / "runs" / "toy", "02_sums", {"power": 2}, done) == ""
+
+
+# -- films that move --
+
+
+@pytest.fixture
+def own_films(toy, tmp_path):
+    """A run of stage 01 that read films outside the project: the run, and their folder."""
+    notebook = toy / "notebooks/01_numbers.ipynb"
+    text = notebook.read_text().replace("source = ", "films_dir = ")
+    notebook.write_text(text.replace("if source: stage.input(source)", "stage.input(films_dir)"))
+    films = tmp_path / "films"
+    films.mkdir()
+    (films / "a.mp4").write_text("a")
+    values = {n: v for n, v in NUMBERS.items() if n != "source"} | {"films_dir": str(films)}
+    stage = open_stage("01_numbers", {"run_dir": "runs/own"} | values)
+    stage.input(stage.parameters.films_dir)
+    stage.write_films(pd.DataFrame({"film_id": ["a"], "path": [str(films / "a.mp4")]}))
+    stage.finish()
+    return stage.run_dir, films, values
+
+
+def test_films_that_moved_are_where_one_says(own_films, toy, tmp_path):
+    run, films, values = own_films
+    now = films.rename(tmp_path / "other disk")
+    assert why_stale(run, "01_numbers", values, toy) == f"input {films} changed"
+    moved_films(run, now, toy)
+    assert why_stale(run, "01_numbers", values, toy) == ""
+    stage = open_stage("02_sums", {"run_dir": "runs/own", "power": 2})
+    assert stage.read_films().path.tolist() == [str(now / "a.mp4")]
+    assert stage.input(films) == now
+    assert stage.input(now / "a.mp4") == now / "a.mp4"
+    assert list(stage._inputs) == ["01_numbers/films.parquet", str(films), str(films / "a.mp4")]
+    now = now.rename(tmp_path / "again")
+    moved_films(run, now, toy)
+    assert located([str(films / "a.mp4"), ""], run, toy) == [str(now / "a.mp4"), ""]
+    (now / "a.mp4").write_text("another film")
+    assert why_stale(run, "01_numbers", values, toy) == f"input {films} changed"
+
+
+def test_films_inside_a_run_or_the_project_move_with_it(toy, tmp_path):
+    run = toy / "runs/own"
+    inside = {
+        "01_numbers/embedded/films/a.mp4": run / "01_numbers/embedded/films/a.mp4",
+        "data/films/b.mp4": toy / "data/films/b.mp4",
+        "/elsewhere/c.mp4": Path("/elsewhere/c.mp4"),
+    }
+    assert [portable(path, run, toy) for path in inside.values()] == list(inside)
+    assert located(inside, tmp_path / "moved", toy) == [
+        str(tmp_path / "moved/01_numbers/embedded/films/a.mp4"),
+        str(toy / "data/films/b.mp4"),
+        "/elsewhere/c.mp4",
+    ]
+
+
+def test_films_that_cannot_have_moved(done, own_films, tmp_path):
+    with pytest.raises(
+        M2SError, match="has no films of its own that could have moved: stage 01 reads 'embedded'"
+    ):
+        moved_films(done / "runs/toy", tmp_path, done)
+    with pytest.raises(M2SError, match="none is no folder: name the one that films_dir"):
+        moved_films(own_films[0], tmp_path / "none", done)

@@ -15,7 +15,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.results import RESULT_COLUMNS
 from m2s_lib.io import read_parquet
 
-TABLE = "rows.parquet"  # of the runs package; a run with rows has one
+TABLE = "settings.parquet"  # of the runs package; a run with settings has one
 FIRST_ROW = "row 1"  # what a run without rows is called, after Table 1's base case
 ITEM = ("benchmark", "task", "split", "encoder", "metric")
 
@@ -44,15 +44,17 @@ def read_measured(stage) -> pd.DataFrame:
 
 
 def rows_of(stage) -> pd.DataFrame:
-    """Every row, repeat and stage of a run: the columns of rows.parquet and `place`, what stands before a
-    stage's name in a path seen from the run. A run without rows is `FIRST_ROW`, its repeat ''.
+    """Every row, repeat and stage of a run: the columns of settings.parquet (its `setting` is `row` here) and
+    `place`, what stands before a stage's name in a path seen from the run. A run without settings is
+    `FIRST_ROW`, its repeat ''.
 
     Args:
         stage: an open stage; the table becomes its input.
     """
     if (stage.run_dir / TABLE).is_file():
-        rows = stage.read_parquet(TABLE, ["row", "repeat", "folder", "stage", "status", "reason"])
-        return rows.assign(place="rows/" + rows["folder"] + "/")
+        rows = stage.read_parquet(TABLE, ["setting", "repeat", "folder", "stage", "status", "reason"])
+        rows = rows.rename(columns={"setting": "row"})
+        return rows.assign(place="settings/" + rows["folder"] + "/")
     found = [p.name for p in sorted(stage.run_dir.glob("[0-9][0-9]_*"))]
     own = {"row": FIRST_ROW, "repeat": "", "folder": "", "status": "done", "compute_s": np.nan, "reason": ""}
     return pd.DataFrame({"stage": found}).assign(**own, place="")
@@ -111,7 +113,7 @@ def first_row_folder(run_dir: Path) -> Path:
     rows = read_parquet(table)
     done = rows.groupby("folder", sort=False)["status"].agg(lambda s: (s == "done").all())
     folders = [*done.index[done], *done.index]
-    return run_dir / "rows" / folders[0]
+    return run_dir / "settings" / folders[0]
 
 
 def read_stage(run_dir: Path, stage: str, name: str) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from m2s_lib.films.store.shot_store import ShotStore, open_stores
 from m2s_lib.films.video.decoding import ScanConfig
 from m2s_lib.films.world.files import true_labels
 from m2s_lib.io import atomic_path, read_json, read_parquet, reserve, write_json
+from m2s_lib.runs.record import located
 
 LABELS = {"theme": "theme", "place": "place"}  # column of scenes.parquet -> what is known of every true shot
 _STAGE = "08_retrieval_gallery"
@@ -239,6 +240,7 @@ def read_collection(run_dir: str | os.PathLike) -> SceneCollection:
     names = read_json(folder / "encoders.json")
     vectors = {name: _mapped(folder, file, len(scenes)) for name, file in names.items()}
     films = read_parquet(first / "films.parquet", ["film_id", "title", "path"])
+    films["path"] = located(films["path"], run_dir)
     scan = _scan_config(read_json(first / "run.json")["parameters"])
     stores = open_stores(first / "shots")
     return SceneCollection(

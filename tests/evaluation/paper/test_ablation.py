@@ -53,8 +53,8 @@ def test_times_are_means_over_repeats_relative_to_the_first_row():
 def mined(tmp_path):
     """Two rows with 03's tables; the second's themes are not known."""
     table = pd.concat([lines("row 1", "", [1, 1]), lines("row 10", "", [1, 1])])
-    write_parquet(table, tmp_path / "rows.parquet")
-    folders = [tmp_path / "rows" / f / "03_scene_mining" for f in table["folder"].unique()]
+    write_parquet(table.rename(columns={"row": "setting"}), tmp_path / "settings.parquet")
+    folders = [tmp_path / "settings" / f / "03_scene_mining" for f in table["folder"].unique()]
     theme = pd.DataFrame(
         {"encoder": ["cowatch", "cowatch", "colour"], "theme": ["duel", "heist", "duel"],
          "n_pairs": [4, 6, 5], "n_same": [3, 3, 5], "precision": [0.75, 0.5, 1.0]}
@@ -90,8 +90,8 @@ def test_what_each_rows_encoder_was(mined):
         ("row_1-", {"scene_encoder": "tiny", "scene_weights": ""}),
         ("row_10-", {"scene_encoder": "mvitv2_test", "scene_weights": "weights/clip.safetensors"}),
     ):
-        (mined.run_dir / "rows" / folder / "04_moco_training").mkdir()
-        write_json(mined.run_dir / "rows" / folder / "04_moco_training/run.json", {"parameters": about})
+        (mined.run_dir / "settings" / folder / "04_moco_training").mkdir()
+        write_json(mined.run_dir / "settings" / folder / "04_moco_training/run.json", {"parameters": about})
     mined.read_json = lambda path: read_json(mined.run_dir / path)
     told = row_encoders(mined)
     assert told == {"row 1": "tiny", "row 10": "mvitv2_test, from clip.safetensors"}
@@ -100,7 +100,9 @@ def test_what_each_rows_encoder_was(mined):
 
 
 def test_themes_that_are_not_known_are_no_lines(tmp_path):
-    write_parquet(lines("row 1", "", [1, 1]), tmp_path / "rows.parquet")
+    write_parquet(
+        lines("row 1", "", [1, 1]).rename(columns={"row": "setting"}), tmp_path / "settings.parquet"
+    )
     open_stage = stage(tmp_path)
     found = themes_by_metadata(open_stage)
     assert list(found.columns)[:3] == ["row", "metadata", "theme"]
@@ -142,10 +144,13 @@ def test_supplementary_table_1_beside_what_was_trained():
 def worth(tmp_path, *precisions):
     """worth_of_pairs of a run whose repeats keep 4 or 8 pairs, with these precisions."""
     repeats = [lines("row 1", str(i), [1, 1]) for i in range(len(precisions))]
-    write_parquet(pd.concat([*repeats, lines("row 10", "0", [1, 1])]), tmp_path / "rows.parquet")
+    write_parquet(
+        pd.concat([*repeats, lines("row 10", "0", [1, 1])]).rename(columns={"row": "setting"}),
+        tmp_path / "settings.parquet",
+    )
     for i, values in enumerate([*precisions, [0.0, 0.0]]):
         name = f"row_1-{i}" if i < len(precisions) else "row_10-0"
-        folder = tmp_path / "rows" / name / "03_scene_mining"
+        folder = tmp_path / "settings" / name / "03_scene_mining"
         folder.mkdir(parents=True)
         table = pd.DataFrame({"ratio": [0.5, 1.0], "lowest_score": [2.0 + i, 1.0], "n_pairs": [4, 8]})
         same = (table["n_pairs"] * values).round().astype(int)

@@ -91,19 +91,22 @@ def test_a_run_of_rows_gives_all_of_them(tmp_path):
         ("row 10", "b", "05_y", "done"),
     ]
     table = pd.DataFrame(lines, columns=["row", "folder", "stage", "status"])
-    write_parquet(table.assign(repeat="", compute_s=1.0, reason=""), tmp_path / "rows.parquet")
+    write_parquet(
+        table.assign(repeat="", compute_s=1.0, reason="").rename(columns={"row": "setting"}),
+        tmp_path / "settings.parquet",
+    )
     for row in table.itertuples():
-        (tmp_path / "rows" / row.folder / row.stage).mkdir(parents=True)
+        (tmp_path / "settings" / row.folder / row.stage).mkdir(parents=True)
         if row.status == "done":
             plain = rows(0.4, 0.5).drop(columns=["row", "repeat", "stage"])
-            write_parquet(plain, tmp_path / "rows" / row.folder / row.stage / "results.parquet")
+            write_parquet(plain, tmp_path / "settings" / row.folder / row.stage / "results.parquet")
     found = read_measured(stage(tmp_path))
     assert found[["row", "stage"]].drop_duplicates().values.tolist() == [
         ["row 1", "04_x"],
         ["row 10", "05_y"],
     ]
     assert len(found) == 4
-    assert first_row_folder(tmp_path) == tmp_path / "rows" / "b"  # all of b is done
+    assert first_row_folder(tmp_path) == tmp_path / "settings" / "b"  # all of b is done
 
 
 def test_nothing_measured_says_what_to_run(tmp_path):
