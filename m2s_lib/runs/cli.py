@@ -99,14 +99,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.plan import FILMS
     from m2s_lib.runs.profiles import load_profile, one_run
     from m2s_lib.runs.project import is_url
 
     if options.row:
         raise M2SError(f"--row is now --setting: m2s run {options.profile} --setting {options.row[0]!r}")
-    if options.films_dir:
-        options.overrides = [f"{FILMS}={_seen_from_root(options.films_dir)}", *options.overrides]
     signal.signal(signal.SIGTERM, _on_terminate)
     profile = load_profile(options.profile)
     if profile.settings or profile.repeats:
@@ -123,14 +120,32 @@ def _run(options: argparse.Namespace) -> int:
     return _run_one(profile, options)
 
 
-def _seen_from_root(folder: str) -> str:
-    """A folder seen from the current one, as a parameter names it."""
-    from m2s_lib.runs.project import is_url, project_root
+def _films(folder: str) -> str:
+    """Returns --films-dir, seen from the current folder, as the parameter."""
+    from m2s_lib.runs.plan import FILMS
+    from m2s_lib.runs.project import project_root
 
     path, root = Path(os.path.abspath(os.path.expanduser(folder))), project_root()
-    if is_url(folder) or folder == "embedded":
-        return folder
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    if folder != "embedded":
+        folder = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    return f"{FILMS}={folder}"
+
+
+def _films_or_move(films_dir: str, request: tuple) -> list[str]:
+    """Returns --films-dir as a parameter; notes a move when the run's films are no longer where they were.
+
+    What was computed from films that have moved stays valid: the parameter keeps the folder's first name.
+    """
+    from m2s_lib.runs.plan import FILMS, plan_run
+    from m2s_lib.runs.record import moved_films, read_record
+
+    plan = plan_run(*request)
+    first = next(s for s in plan.values if s[:2] == FILMS[:2])
+    before = read_record(plan.run_dir, first).get("parameters", {}).get("films_dir", "")
+    if before in ("", "embedded") or (plan.root / before).exists():
+        return [_films(films_dir)]
+    moved_films(plan.run_dir, films_dir, plan.root)
+    return [f"{FILMS}={before}"] if first in plan.selected else []
 
 
 def _run_one(profile, options: argparse.Namespace) -> int:
@@ -142,7 +157,9 @@ def _run_one(profile, options: argparse.Namespace) -> int:
     wanted = options.run_dir or profile.run_dir or None
     with opened_run_dir(wanted, f"m2s run {profile.name}", options.cache) as (folder, push):
         url = shown_url(wanted) if is_url(wanted) else ""
-        request = profile, folder if url else options.run_dir, options.only, options.from_, options.overrides
+        request = profile, folder if url else options.run_dir, options.only, options.from_
+        films = _films_or_move(options.films_dir, request) if options.films_dir else []
+        request += ([*films, *options.overrides],)
         try:
             run_dir = run_profile(*request, options.fresh, url=url, after=push)
         except KeyboardInterrupt:
@@ -178,7 +195,8 @@ def _run_settings(profile, options: argparse.Namespace) -> int:
     if is_url(options.run_dir or profile.run_dir):
         how = "which share folders: its run_dir has to be a folder, not a URL"
         raise M2SError(f"profile {profile.name} has settings, {how}")
-    request = profile, options.run_dir, options.overrides
+    films = [_films(options.films_dir)] if options.films_dir else []
+    request = profile, options.run_dir, [*films, *options.overrides]
     engine = open_engine(options.engine or "local", options.address)
     how = dict(fresh=options.fresh, names=options.setting, jobs=options.jobs, engine=engine)
     try:

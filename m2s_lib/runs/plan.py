@@ -197,13 +197,15 @@ def missing_paths(plan: Plan) -> list[str]:
 
     What a stage of some run writes (its path names the stage) need not be there yet.
     """
+    from m2s_lib.runs.record import locate
+
     known = read_parameters(plan.root / "notebooks")
     problems = []
     for parameter in (p for stage in plan.selected for p in known[stage].values() if p.name != RUN_DIR):
         value, kind = plan.values[parameter.notebook][parameter.name], parameter.unit.split()[0]
         if kind not in ("file", "folder") or value in _NO_PATH or is_url(value):
             continue
-        path = Path(os.path.normpath(plan.root / Path(value).expanduser()))
+        path = locate(str(Path(value).expanduser()), plan.run_dir, plan.root)  # films may have moved
         if path.exists() or any(part in known for part in path.parts):
             continue
         how = "--films-dir FOLDER" if parameter.key == FILMS else f"-p {parameter.key}=PATH"

@@ -6,9 +6,11 @@ import sys
 import pytest
 
 from m2s_lib import __version__
+from m2s_lib.io import read_json, write_json
 from m2s_lib.runs.cli import main
 from m2s_lib.runs.parameters import REPLACED
 from m2s_lib.runs.pipeline import StageFailed
+from m2s_lib.runs.record import MOVED
 from tests.helpers.toy_project import write_profile
 
 
@@ -72,7 +74,7 @@ def test_a_failed_stage_ends_with_1_and_the_report_of_what_is_done(done, capsys,
     assert (done / "runs/toy/report.html").is_file()
 
 
-def test_films_that_were_moved(toy, capsys, tmp_path, monkeypatch):
+def test_files_and_folders_that_are_not_there(toy, capsys, tmp_path):
     path = toy / "notebooks" / "01_numbers.ipynb"
     path.write_text(
         path.read_text().replace("seeds = [1, 2]", "films_dir = ''  # folder | films\\nseeds = [1, 2]")
@@ -86,16 +88,40 @@ def test_films_that_were_moved(toy, capsys, tmp_path, monkeypatch):
     expected = f"01.source = 'gone.csv': there is no file {toy}/gone.csv; say where it is: m2s run toy -p "
     assert f"{expected}01.source=PATH\n" in capsys.readouterr().err
     assert not (toy / "runs").exists()
+
+
+@pytest.fixture
+def requests(monkeypatch) -> list[list[str]]:
+    """The overrides of each run that was asked for; nothing runs."""
     seen = []
-    monkeypatch.setattr(
-        "m2s_lib.runs.pipeline.run_profile", lambda *request, **_: seen.append(request[4]) or tmp_path
-    )
+
+    def note(*request, **_):
+        seen.append(request[4])
+        return request[1]
+
+    monkeypatch.setattr("m2s_lib.runs.pipeline.run_profile", note)
     monkeypatch.setattr("m2s_lib.runs.cli._show", lambda run_dir: None)
+    return seen
+
+
+def test_a_films_folder_is_seen_from_the_current_folder(toy, requests, monkeypatch):
     monkeypatch.chdir(toy / "notebooks")
     for folder in ("../films", "../../films", "embedded"):
         assert main(["run", "toy", "--films-dir", folder, "-p", "01.count=2"]) == 0
     texts = ["films", str(toy.parent / "films"), "embedded"]
-    assert seen == [[f"01.films_dir={text}", "01.count=2"] for text in texts]
+    assert requests == [[f"01.films_dir={text}", "01.count=2"] for text in texts]
+
+
+def test_a_run_whose_films_have_moved_keeps_what_is_computed(toy, requests, tmp_path):
+    run_dir = toy / "runs/toy"
+    write_json(run_dir / "01_numbers/run.json", {"parameters": {"films_dir": str(tmp_path / "old")}})
+    (tmp_path / "new").mkdir()
+    assert main(["run", "toy", "--films-dir", str(tmp_path / "new")]) == 0
+    assert read_json(run_dir / MOVED) == {str(tmp_path / "old"): str(tmp_path / "new")}
+    assert main(["run", "toy", "--films-dir", str(tmp_path / "new"), "--only", "02"]) == 0
+    (tmp_path / "old").mkdir()  # other films, then
+    assert main(["run", "toy", "--films-dir", str(tmp_path / "new")]) == 0
+    assert requests == [[f"01.films_dir={tmp_path}/old"], [], [f"01.films_dir={tmp_path}/new"]]
 
 
 def test_what_is_renamed_is_refused_with_its_new_name(toy, capsys, monkeypatch):
