@@ -7,7 +7,6 @@ both name is kept once, so there are at most neighbours x films pairs. `attrs["c
 got none, and why.
 """
 
-import difflib
 from collections.abc import Iterable
 
 import numpy as np
@@ -176,48 +175,32 @@ def random_pairs(films: pd.DataFrame, neighbours: int = 3, seed: int = 0) -> pd.
 
 
 def show_neighbours(
-    pairs: pd.DataFrame, films: pd.DataFrame, titles: Iterable[str], neighbours: int = 3
+    pairs: pd.DataFrame, films: pd.DataFrame, shown: Iterable[str], neighbours: int = 3
 ) -> pd.DataFrame:
     """The neighbours of some films as a table to read: film, then one row per neighbour, nearest first.
 
     Args:
         pairs: a film_pairs table.
         films: columns film_id, title, and optionally year and genres.
-        titles: film ids or titles (upper and lower case alike); of films with the same title, the first.
+        shown: film ids or titles; of films with the same title, the first. Unknown ones are left out.
         neighbours: rows per film at most; the partners that named this film count too, so there can be more
             than were asked for when the pairs were made.
-
-    Raises:
-        M2SError: no film has such a title; the nearest titles are named.
     """
     by_id = films.drop_duplicates("film_id").set_index("film_id")
     columns = [c for c in ("title", "year", "genres") if c in by_id.columns]
+    film_of = {title: film for film, title in by_id["title"][::-1].items()} | {
+        film: film for film in by_id.index
+    }
     both = pd.concat([pairs, pairs.rename(columns={"film_a": "film_b", "film_b": "film_a"})])
     both = both.sort_values(["score", "rank", "film_b"], ascending=[False, True, True], kind="stable")
-    out = []
-    for name in titles:
-        film = _find_title(by_id, name)
+    tables = []
+    for film in (film_of[name] for name in shown if name in film_of):
         rows = both[both["film_a"] == film].drop_duplicates("film_b").head(neighbours)
         named = by_id.reindex(rows["film_b"])[columns].reset_index(drop=True)
         named = named.rename(columns={"title": "neighbour"})
         named.insert(0, "film", by_id.at[film, "title"])
-        out.append(named.assign(score=rows["score"].round(3).to_numpy(), source=rows["source"].to_numpy()))
-    return pd.concat(out, ignore_index=True) if out else pd.DataFrame()
-
-
-def _find_title(films: pd.DataFrame, name: str) -> str:
-    """The film_id that a film id or a title means; `films` is indexed by film_id."""
-    if name in films.index:
-        return name
-    titles = films["title"].fillna("").astype(str)
-    hits = titles.index[titles.str.casefold() == str(name).casefold()]
-    if len(hits):
-        return hits[0]
-    near = titles[titles.str.contains(str(name), case=False, regex=False)].head(5).tolist()
-    near = near or difflib.get_close_matches(str(name), titles.tolist(), n=5)
-    raise M2SError(
-        f"none of the {len(films):,} films has the id or title {name!r}; near it: {near or 'nothing'}"
-    )
+        tables.append(named.assign(score=rows["score"].round(3).to_numpy(), source=rows["source"].to_numpy()))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def _film_ids(films: pd.DataFrame) -> np.ndarray:

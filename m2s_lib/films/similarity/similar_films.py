@@ -135,10 +135,7 @@ def log_neighbours(
     if not watch_log or not (Path(watch_log) / "movies.csv").is_file():
         return "The watch log names no titles (02.watch_log is not a MovieLens folder): nothing to show here."
     films = movielens_films(watch_log)
-    shown = [title for title in titles if title in set(films["title"])]
-    if not shown:
-        return f"None of 02.show_titles is among the {len(films):,} films of the watch log."
     log, _ = match_watch_log(read_any_log(watch_log), films)
-    return show_neighbours(
-        cowatch_neighbours(log, films, neighbours, order, shrinkage=shrinkage), films, shown, neighbours
-    )
+    pairs = cowatch_neighbours(log, films, neighbours, order, shrinkage=shrinkage)
+    shown = show_neighbours(pairs, films, titles, neighbours)
+    return shown if len(shown) else f"The {len(films):,} films of the watch log have none of 02.show_titles."

@@ -165,7 +165,9 @@ def test_only_movielens_knows_titles(log, shared_data):
     for other in ("", log):
         assert "names no titles (02.watch_log is not a MovieLens folder)" in log_neighbours(other, ["Alien"])
     folder = shared_data / "movielens" / "ml-latest-small"
-    assert "None of 02.show_titles is among the 9,742 films" in log_neighbours(folder, ["no such film", ""])
+    assert "The 9,742 films of the watch log have none of 02.show_titles" in log_neighbours(
+        folder, ["no such film", ""]
+    )
 
 
 def test_neighbours_that_a_film_lover_accepts(shared_data):
