@@ -16,6 +16,7 @@ BELOW = {
     "mining": {"films", "method"},
     "evaluation": {"films", "method", "training", "mining"},
     "display": {"films"},
+    "encoders": set(),
     "runs": set(),
 }
 

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from m2s_lib.display.filmstrips import check_scene
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
-from m2s_lib.films.video.av_frames import CONTAINERS, first_line
+from m2s_lib.films.video.av_frames import AvFrames, first_line
+from m2s_lib.films.video.frame_scaler import scaled
 from m2s_lib.io import atomic_path, safe_name
 
 MAX_SIDE = 640  # pixels of the longer side of a clip
@@ -157,47 +160,36 @@ def _forget_oldest(folder: Path) -> None:
 def _cut(film: Path, start_s: float, end_s: float, target: Path, max_side: int) -> None:
     import av
 
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    frames = AvFrames(film, max_side)
     try:
-        with (
-            av.open(str(film), options=options, metadata_errors="replace") as source,
-            av.open(str(target), "w", format="mp4", container_options={"movflags": "+faststart"}) as clip,
-        ):
-            _recode(source, clip, start_s, end_s, max_side)
+        times = frames.index()
+        half = 0.25 * float(np.median(np.diff(times)))  # stamps are rounded to the stream's ticks
+        first, end = np.searchsorted(times[:-1], [start_s - half, end_s - half])
+        if first >= end:
+            raise M2SError(f"no picture could be read between {start_s:.1f} s and {end_s:.1f} s")
+        options = {"movflags": "+faststart"}
+        with av.open(str(target), "w", format="mp4", container_options=options) as clip:
+            _encode(frames, int(first), int(end) - 1, clip, max_side)
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         if isinstance(error, M2SError):
             raise M2SError(f"{film.name}: {error}") from error
         raise M2SError(f"{film.name} cannot be cut at {start_s:.1f} s: {first_line(error)}") from error
+    finally:
+        frames.close()
 
 
-def _recode(source, clip, start_s: float, end_s: float, max_side: int) -> None:
-    """Decode from the key frame before the stretch, encode what lies in it."""
-    stream = source.streams.best("video")
-    if stream is None:
-        raise M2SError("it has no video stream")
-    stream.thread_type = "AUTO"
-    zero = (source.start_time or 0) / 1e6  # players count from here
-    base = float(stream.time_base)
-    source.seek(max(int((start_s + zero) / base), 0), stream=stream)
-    shape = float(stream.sample_aspect_ratio or 1) or 1.0
-    width, height = _size(stream.codec_context.width * shape, stream.codec_context.height, max_side)
-    out = clip.add_stream("libx264", rate=stream.average_rate or stream.guessed_rate or 25)
+def _encode(frames: AvFrames, first: int, last: int, clip, max_side: int) -> None:
+    """Frames first .. last as a video stream of `clip`, each shown for as long as in the film."""
+    width, height = _size(frames.height * frames.aspect, frames.height, max_side)
+    out = clip.add_stream("libx264", rate=Fraction(frames.fps or 25).limit_denominator(90_000))
     out.width, out.height, out.pix_fmt, out.options = width, height, "yuv420p", dict(_CODE)
     out.codec_context.time_base = tick = Fraction(1, 90_000)
-    half = 0.5 * base  # stamps are rounded to the stream's ticks
-    last = -1
-    for frame in source.decode(stream):
-        at = frame.time - zero if frame.time is not None else -1.0
-        if at < start_s - half:
-            continue
-        if at >= end_s - half:
-            break
-        small = frame.reformat(width, height, "yuv420p", interpolation="BILINEAR")
-        small.pts = last = max(round((at - start_s) / tick), last + 1)
+    stamp = -1
+    for index, frame in frames.between(first, last):
+        small = scaled(frame, width, height)
+        small.pts = stamp = max(round((frames.times[index] - frames.times[first]) / tick), stamp + 1)
         small.time_base, small.pict_type = tick, 0  # the encoder chooses its key frames
         clip.mux(out.encode(small))
-    if last < 0:
-        raise M2SError(f"no picture could be read between {start_s:.1f} s and {end_s:.1f} s")
     clip.mux(out.encode())
 
 

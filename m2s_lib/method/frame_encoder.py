@@ -7,8 +7,6 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from timm.layers import LayerNorm
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from m2s_lib.errors import M2SError
@@ -140,7 +138,10 @@ class FrameEncoder(nn.Module):
 
 
 def _build(config: EncoderConfig) -> nn.Module:
-    """timm's model without its classifier, randomly initialised."""
+    """timm's model without its classifier, randomly initialised; timm takes seconds to import."""
+    from timm.layers import LayerNorm
+    from timm.models.vision_transformer import VisionTransformer
+
     if config.arch == "mvitv2":
         return build_mvit(config.width, config.stages, config.mosaic * config.image_size, 0)
     clip = {"pre_norm": True, "act_layer": "quick_gelu", "norm_layer": functools.partial(LayerNorm, eps=1e-5)}

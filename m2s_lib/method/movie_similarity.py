@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
 
 from m2s_lib.errors import M2SError
@@ -295,6 +294,8 @@ def _evaluate(model, corpus: MovieCorpus, held: np.ndarray, others: np.ndarray):
     if not len(codes):
         nothing = {"accuracy": float("nan"), "auc": float("nan"), "n": 0, "chance": float("nan")}
         return nothing, table, pd.DataFrame({"fpr": [], "tpr": [], "threshold": []})
+    from sklearn.metrics import roc_auc_score, roc_curve
+
     fpr, tpr, threshold = roc_curve(similar, score)
     measures = {
         "accuracy": float(((score > 0) == similar).mean()),

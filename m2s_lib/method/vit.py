@@ -5,15 +5,18 @@ patches come straight from uint8 with the normalisation folded into the patch la
 computes only the class token.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
-from timm.layers import resample_abs_pos_embed
-from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
+if TYPE_CHECKING:  # timm takes seconds to import
+    from timm.models.mvitv2 import MultiScaleVit
+    from timm.models.vision_transformer import Block, VisionTransformer
 
-def patch_embedding(vit: VisionTransformer, frames: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+
+def patch_embedding(vit: "VisionTransformer", frames: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Patch tokens of the frames stacked along the height: timm's patch convolution, normalised.
 
     Equals the convolution of (x / 255 - mean) / std. A convolution with stride = kernel is one product over
@@ -38,7 +41,7 @@ def patch_embedding(vit: VisionTransformer, frames: Tensor, mean: Tensor, std: T
     return F.linear(patches.to(weight.dtype), weight.permute(0, 2, 3, 1).flatten(1), bias)
 
 
-def position_embedding(vit: VisionTransformer, f: int) -> Tensor:
+def position_embedding(vit: "VisionTransformer", f: int) -> Tensor:
     """Positional embeddings of f stacked frames, interpolated in 2-D from (h/p, w/p) to (f h/p, w/p).
 
     The class token keeps its own; f = 1 gives the embeddings unchanged. Bicubic, as timm does for images of
@@ -47,13 +50,15 @@ def position_embedding(vit: VisionTransformer, f: int) -> Tensor:
     Returns:
         [1, 1 + f * N, D].
     """
+    from timm.layers import resample_abs_pos_embed
+
     rows, columns = vit.patch_embed.grid_size
     return resample_abs_pos_embed(
         vit.pos_embed, new_size=[f * rows, columns], old_size=[rows, columns], num_prefix_tokens=1
     )
 
 
-def class_token(vit: VisionTransformer, frames: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def class_token(vit: "VisionTransformer", frames: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """The class token after the last block and the final norm: frames [b, f, h, w, c] of 0..255 to [b, D]."""
     x = patch_embedding(vit, frames, mean, std)  # [b, f N, D]
     x = torch.cat([vit.cls_token.expand(len(x), -1, -1), x], dim=1)  # [b, 1 + f N, D]
@@ -63,7 +68,7 @@ def class_token(vit: VisionTransformer, frames: Tensor, mean: Tensor, std: Tenso
     return vit.norm(last_block_class_token(vit.blocks[-1], x))
 
 
-def last_block_class_token(block: Block, x: Tensor) -> Tensor:
+def last_block_class_token(block: "Block", x: Tensor) -> Tensor:
     """What `block(x)[:, 0]` is, without the other tokens' queries, projections and MLPs.
 
     After the last block nothing reads the patch tokens, so only the class token needs to ask; all tokens
@@ -102,13 +107,15 @@ def mosaic(frames: Tensor, side: int) -> Tensor:
     return places.view(b, side, side, h, w, c).permute(0, 5, 1, 3, 2, 4).reshape(b, c, side * h, side * w)
 
 
-def build_mvit(width: int, stages: tuple[int, ...], size: int, out_dim: int) -> MultiScaleVit:
+def build_mvit(width: int, stages: tuple[int, ...], size: int, out_dim: int) -> "MultiScaleVit":
     """timm's MViTv2 for `size` x `size` pixels: `width` after the last stage, `stages` blocks in each."""
+    from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg
+
     config = MultiScaleVitCfg(depths=tuple(stages), embed_dim=width // 2 ** (len(stages) - 1))
     return MultiScaleVit(config, img_size=size, num_classes=out_dim)
 
 
-def relative_positions(mvit: MultiScaleVit, built: int, size: int) -> dict[str, Tensor]:
+def relative_positions(mvit: "MultiScaleVit", built: int, size: int) -> dict[str, Tensor]:
     """MViTv2's relative position tables for `size` x `size` pixels, interpolated from the `built` size's.
 
     timm builds the tables for one input size: a larger input indexes outside them and a smaller one reads the

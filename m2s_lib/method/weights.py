@@ -3,9 +3,7 @@
 import dataclasses
 import os
 
-import timm
 import torch
-from timm.models import mvitv2, vision_transformer
 from torch import Tensor
 
 from m2s_lib.errors import M2SError
@@ -64,6 +62,8 @@ def load_backbone(encoder: FrameEncoder, source: str | os.PathLike) -> FrameEnco
     Raises:
         M2SError: absent, unreadable, or made for another shape.
     """
+    from timm.models import mvitv2, vision_transformer
+
     source = os.fspath(source)
     state = _read_state(source) if source.endswith(FILES) or os.path.exists(source) else _hub_state(source)
     if any(n.startswith(_OURS) for n in state):  # an encoder of ours; its projections are for contrast only
@@ -108,6 +108,8 @@ def _read_state(path: str) -> dict[str, Tensor]:
 
 def _hub_state(name: str) -> dict[str, Tensor]:
     """Weights of a timm model by name, from the hub or its cache."""
+    import timm
+
     if not timm.is_model(name):
         raise M2SError(
             f"weights not found: put them at {name} (it is no file, and timm has no model of that name)"

@@ -34,7 +34,7 @@ _PROFILE = {  # options of `run` and `prepare`
     "-p": dict(dest="overrides", metavar="NN.NAME=VALUE", help="set a parameter (m2s params lists them)"),
 }
 _RUN = {
-    "--films-dir": dict(metavar="DIR", help="where the films are (now), for -p 01.films_dir=DIR"),
+    "--films-dir": dict(metavar="DIR", help="where the films are, or are now: a run keeps what it computed"),
     "--only": dict(metavar="NN", help="run this stage only (repeat for more)"),
     "--from": dict(dest="from_", metavar="NN", help="run this stage and those after it"),
     "--fresh": dict(action="store_true", help="empty the folders of the selected stages, run them again"),
@@ -99,16 +99,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.plan import FILMS
     from m2s_lib.runs.profiles import load_profile, one_run
     from m2s_lib.runs.project import is_url
 
     if options.row:
         raise M2SError(f"--row is now --setting: m2s run {options.profile} --setting {options.row[0]!r}")
-    if options.films_dir:
-        options.overrides = [f"{FILMS}={_seen_from_root(options.films_dir)}", *options.overrides]
     signal.signal(signal.SIGTERM, _on_terminate)
     profile = load_profile(options.profile)
+    if options.films_dir:
+        options.overrides = [*_where_films_are(profile, options), *options.overrides]
     if profile.settings or profile.repeats:
         url = profile.base and is_url(options.run_dir)  # its settings would share folders there
         one = profile.base and (options.only or options.from_)
@@ -121,6 +120,27 @@ def _run(options: argparse.Namespace) -> int:
             "none; the engine of one run is -p 01.engine=ray -p 01.ray_address=..."
         )
     return _run_one(profile, options)
+
+
+def _where_films_are(profile, options: argparse.Namespace) -> list[str]:
+    """Returns the override that says which films a run reads; where it has read them already and they have
+    moved, the run notes where they are now, and what it computed from them stays."""
+    from m2s_lib.runs.plan import FILMS, plan_run
+    from m2s_lib.runs.profiles import one_run
+    from m2s_lib.runs.project import is_url
+    from m2s_lib.runs.record import moved_films, own_films
+
+    given = _seen_from_root(options.films_dir)
+    if is_url(options.run_dir or profile.run_dir):
+        return [f"{FILMS}={given}"]
+    plan = plan_run(one_run(profile), options.run_dir, options.only, options.from_, options.overrides)
+    own = own_films(plan.run_dir, plan.root)
+    if own and own != given:
+        moved_films(plan.run_dir, options.films_dir, plan.root)
+    first = plan.stages[0]
+    if own and (first not in plan.selected or plan.values[first].get("films_dir") == own):
+        return []
+    return [f"{FILMS}={own or given}"]
 
 
 def _seen_from_root(folder: str) -> str:

@@ -7,6 +7,7 @@ it. Linux only (elsewhere a fork is not safe after such imports); M2S_FORK=0 sta
 """
 
 import ast
+import atexit
 import contextlib
 import gc
 import importlib
@@ -14,34 +15,38 @@ import json
 import os
 import runpy
 import signal
-import socket
 import subprocess
 import sys
-import time
+import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
+import psutil
+
 _ALWAYS = ("ipykernel_launcher", "ipykernel.kernelapp", "IPython.core.pylabtools")
+# what the library imports where it is needed, for most who use torch
+_WITH_TORCH = ("timm", "torch._dynamo", "sklearn.metrics", "scipy.stats")
 _STARTED_WITH = ("M2S_BEGUN", "M2S_ROOT", "PYTEST_CURRENT_TEST")  # variables that no import reads
 _server: "ForkServer | None" = None
 
 
-def start(env: dict[str, str], notebooks: Iterable[Path]) -> None:
+def start(env: dict[str, str], notebooks: Sequence[Path]) -> None:
     """Starts this process's server for kernels of this environment, unless there is one for it already.
 
-    Does not wait until the server has imported what the notebooks import.
+    For a single notebook it is not worth it. Does not wait until the server has imported what they import.
     """
     global _server
-    if sys.platform != "linux" or os.environ.get("M2S_FORK") == "0":
-        return
     library = Path(__file__).resolve().parents[1]
     newest = max(p.stat().st_mtime_ns for p in library.rglob("*.py"))  # kernels have to run the newest code
     state = {k: v for k, v in env.items() if k not in _STARTED_WITH}, newest
-    if not running() or _server.state != state:
-        if _server is not None:
-            _server.close()
-        _server = ForkServer(state, env, sorted(set().union(*map(imports, notebooks))))
+    if running() and _server.state == state:
+        return
+    if _server is not None:
+        _server.close()
+    wanted = sys.platform == "linux" and env.get("M2S_FORK") != "0" and len(notebooks) > 1
+    _server = ForkServer(state, env, sorted(set().union(*map(imports, notebooks)))) if wanted else None
 
 
 def running() -> "ForkServer | None":
@@ -70,8 +75,7 @@ class ForkServer:
 
     def __init__(self, state: object, env: dict[str, str], modules: list[str]):
         self.state = state
-        self._socket, theirs = socket.socketpair()
-        self._answers = self._socket.makefile("r", encoding="utf-8")
+        self._connection, theirs = Pipe()
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "m2s_lib.runs.fork_server", str(theirs.fileno())],
@@ -81,98 +85,64 @@ class ForkServer:
                 start_new_session=True,  # Ctrl-C is for `m2s run`, which ends its kernels
             )
         with contextlib.suppress(OSError):  # it could not start: `running` says so later
-            self._send(modules)
-
-    def _send(self, request: object) -> None:
-        self._socket.sendall(json.dumps(request).encode() + b"\n")
-
-    def ask(self, request: object) -> int | None:
-        """Returns the server's answer; OSError when it has ended."""
-        self._send(request)
-        if not (line := self._answers.readline()):
-            raise ConnectionError("the fork server has ended")
-        return json.loads(line)
+            self._connection.send(modules)
 
     def fork(self, arguments: list[str], env: dict[str, str], cwd: str, log: str) -> "ForkedKernel":
-        """Returns a kernel in a session of its own; OSError when there can be none.
+        """Returns a kernel in a session of its own.
 
         Args:
             arguments: ipykernel's.
             env: all environment variables.
             cwd: working folder.
             log: file that its standard error is appended to.
+
+        Raises OSError or EOFError when the server has ended.
         """
-        return ForkedKernel(self, self.ask({"arguments": arguments, "env": env, "cwd": cwd, "log": log}))
+        self._connection.send((arguments, env, cwd, log))
+        return ForkedKernel(self._connection.recv())
 
     def close(self) -> None:
         """Ends the server, and kernels that are left."""
-        self._answers.close()
-        self._socket.close()
+        self._connection.close()
         self.process.wait()
 
 
-class ForkedKernel:
+class ForkedKernel(psutil.Process):
     """A kernel's process, with what jupyter_client uses of subprocess.Popen."""
 
     stdin = stdout = stderr = None
 
-    def __init__(self, server: ForkServer, pid: int):
-        self.pid, self.returncode = pid, None
-        self._server = server
-
     def poll(self) -> int | None:
-        """Returns its exit status, None while it runs."""
-        if self.returncode is None:
-            try:
-                self.returncode = self._server.ask(self.pid)
-            except OSError:  # the kernel ends when its server has
-                self.returncode = -signal.SIGKILL
-        return self.returncode
-
-    def wait(self) -> int:
-        """Waits for its end."""
-        while self.poll() is None:
-            time.sleep(0.05)
-        return self.returncode
-
-    def send_signal(self, signum: int) -> None:
-        """Sends it a signal, unless it has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, signum)
-
-    def kill(self) -> None:
-        """Ends it at once."""
-        self.send_signal(signal.SIGKILL)
-
-    def terminate(self) -> None:
-        """Asks it to end."""
-        self.send_signal(signal.SIGTERM)
+        """Returns None while it runs; its status is not known to a process that is not its parent."""
+        return None if self.is_running() else 0
 
 
 # -- in the server's process --
 
 
-def serve(connection: socket.socket) -> None:
-    """Imports modules, then forks kernels and says whether they have ended, until the connection ends."""
-    requests = connection.makefile("r", encoding="utf-8")
-    for name in (*_ALWAYS, *json.loads(requests.readline())):
-        try:
-            importlib.import_module(name)
-        except Exception:  # a name that is no module, or an error that the notebook's own import will raise
-            continue
+def serve(connection: Connection) -> None:
+    """Imports modules, then forks kernels until the connection ends."""
+    for name in (*_ALWAYS, *connection.recv()):
+        _import(name)
+    for name in _WITH_TORCH if "torch" in sys.modules else ():
+        _import(name)
     if "libcuda.so" in Path("/proc/self/maps").read_text():
         return
     gc.collect()
     gc.freeze()  # the kernels share these pages as long as nobody writes to them
-    for line in requests:
-        request = json.loads(line)
-        if isinstance(request, int):
-            pid, status = os.waitpid(request, os.WNOHANG)
-            answer = os.waitstatus_to_exitcode(status) if pid else None
-        elif not (answer := _fork()):
-            os.close(connection.detach())
-            return _become_kernel(**request)
-        connection.sendall(json.dumps(answer).encode() + b"\n")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # kernels that have ended leave nothing
+    with contextlib.suppress(EOFError):
+        while True:
+            request = connection.recv()
+            if not (pid := _fork()):
+                connection.close()
+                _become_kernel(*request)
+            connection.send(pid)
+
+
+def _import(name: str) -> None:
+    with contextlib.suppress(Exception):  # a name that is no module, or what the notebook's own import raises
+        importlib.import_module(name)
 
 
 def _fork() -> int:
@@ -183,6 +153,7 @@ def _fork() -> int:
 
 def _become_kernel(arguments: list[str], env: dict[str, str], cwd: str, log: str) -> None:
     server = os.getppid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()
@@ -190,8 +161,17 @@ def _become_kernel(arguments: list[str], env: dict[str, str], cwd: str, log: str
     os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
     sys.path.insert(0, "")  # which ipykernel_launcher takes away
     sys.argv = ["ipykernel_launcher", *arguments, f"--IPKernelApp.parent_handle={server}"]
-    runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+    status = 0
+    try:
+        runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    # all of a normal exit, but for taking thousands of modules apart, which takes longer than the rest
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(Connection(int(sys.argv[1])))

@@ -43,7 +43,7 @@ class _Provisioner(LocalProvisioner):
         arguments, log = cmd[cmd.index("-f") :], kwargs["stderr"].name
         try:
             self.process = server.fork(arguments, kwargs["env"], kwargs["cwd"], log)
-        except OSError:  # it could not import or must not fork
+        except (OSError, EOFError):  # it could not import or must not fork
             return await super().launch_kernel(cmd, **kwargs)
         self.pid = self.pgid = self.process.pid
         self.cwd = kwargs["cwd"]

@@ -41,14 +41,10 @@ _HEADING = re.compile(r"#\s*-+\s*(.*?[^-\s])\s*-+\s*")
 _NUMBER = r"([-+\w.]+)"
 _RANGES = (  # how a range is written, and the limits that its numbers are
     (rf"{_NUMBER}\.\.{_NUMBER}", "ge", "le"),
-    (rf"\[{_NUMBER},\s*{_NUMBER}\]", "ge", "le"),
     (rf"\({_NUMBER},\s*{_NUMBER}\]", "gt", "le"),
     (rf"\[{_NUMBER},\s*{_NUMBER}\)", "ge", "lt"),
-    (rf"\({_NUMBER},\s*{_NUMBER}\)", "gt", "lt"),
     (rf">=\s*{_NUMBER}", "ge"),
     (rf">\s*{_NUMBER}", "gt"),
-    (rf"<=\s*{_NUMBER}", "le"),
-    (rf"<\s*{_NUMBER}", "lt"),
 )
 
 
@@ -103,7 +99,7 @@ class Parameter:
         if kind.endswith("_type") or (kind == "literal_error" and _type_name(wrong) not in self.type):
             return f"{self.key} = {value!r}: expected {self.type}, {such_as} (the default); {self.meaning}"
         subject = f"{wrong!r} in {self.key}" if isinstance(value, list) else self.key
-        limit = f"be {'' if self.range[0] in '<>o' else 'in '}{self.range}" if self.range else "not be empty"
+        limit = f"be {'' if self.range[0] in '>o' else 'in '}{self.range}" if self.range else "not be empty"
         return f"{subject} = {value!r}: must {limit}, {such_as}; {self.meaning}"
 
 

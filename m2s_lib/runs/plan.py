@@ -11,6 +11,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.runs.parameters import REPLACED, RUN_DIR, Parameter, listed, read_parameters
 from m2s_lib.runs.profiles import Profile, load_profile
 from m2s_lib.runs.project import find_stage, is_url, root_or_default, run_folder, unknown_stage
+from m2s_lib.runs.record import locate
 from m2s_lib.runs.values import parse_text
 
 FILMS = "01.films_dir"  # what --films-dir sets
@@ -203,7 +204,7 @@ def missing_paths(plan: Plan) -> list[str]:
         value, kind = plan.values[parameter.notebook][parameter.name], parameter.unit.split()[0]
         if kind not in ("file", "folder") or value in _NO_PATH or is_url(value):
             continue
-        path = Path(os.path.normpath(plan.root / Path(value).expanduser()))
+        path = locate(str(Path(value).expanduser()), plan.run_dir, plan.root)
         if path.exists() or any(part in known for part in path.parts):
             continue
         how = "--films-dir FOLDER" if parameter.key == FILMS else f"-p {parameter.key}=PATH"

@@ -95,7 +95,7 @@ def _find(root: Path, patterns: tuple[str, ...], source: str) -> Iterator[Path]:
 def _name_films(root: Path, paths: list[Path]) -> list[dict]:
     """Rows film_id, path, status, reason: the first file keeps an id, later ones fail and name both."""
     inside, used, rows, clashes = root.resolve(), {}, [], []
-    for path in paths:
+    for path in sorted(paths, key=_is_empty):  # an empty file takes no name from a good one
         row = dict(film_id="", path=str(path), status="pending", reason="")
         rows.append(row)
         try:
@@ -123,7 +123,15 @@ def _name_films(root: Path, paths: list[Path]) -> list[dict]:
             number += 1
         row["film_id"] = f"{row['film_id']} ({number})"
         used[row["film_id"]] = Path(row["path"])
-    return rows
+    order = {str(path): i for i, path in enumerate(paths)}
+    return sorted(rows, key=lambda row: order[row["path"]])
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == 0
+    except OSError:
+        return False
 
 
 def _film_id(name: str) -> str:
@@ -171,6 +179,8 @@ def _add_metadata(table: pd.DataFrame, given: pd.DataFrame, name: str) -> list[s
         text = _text(row[key])
         where = f"metadata {name}, row {number} ({key} {text!r})"
         film = _metadata_id(text, key, where)
+        if film not in place and Path(film).stem in place and f"*{Path(film).suffix.lower()}" in PATTERNS:
+            film = Path(film).stem  # the file's name instead of the film's
         if film in seen:
             raise M2SError(f"{where}: film {film!r} is already in row {seen[film]}; keep one of them")
         seen[film] = number
@@ -183,6 +193,11 @@ def _add_metadata(table: pd.DataFrame, given: pd.DataFrame, name: str) -> list[s
                 values[column][place[film]] = value
     for column in columns:
         table[column] = pd.array(values[column], dtype="Int64") if column == "year" else values[column]
+    if unknown and len(unknown) == len(given):
+        raise M2SError(
+            f"metadata {name} names none of the films: its first {key} is {_text(given[key].iloc[0])!r}, the "
+            f"first film is {next(iter(place))!r} (a film's id is its file's name without ending)"
+        )
     if unknown:
         log.warning("metadata %s: %d of %d rows are of films that are not here (%s ...)",
                     name, len(unknown), len(given), ", ".join(unknown[:3]))  # fmt: skip

@@ -22,8 +22,10 @@ from m2s_lib.errors import M2SError
 from m2s_lib.films.store.film_table import SOURCES
 from m2s_lib.films.store.shot_store import SUFFIX, ShotStore, write_shots
 from m2s_lib.films.store.sources import read_ready_features, scan_keyframe_folder
+from m2s_lib.films.store.subtitles import text_track
 from m2s_lib.films.video.decoding import ScanConfig, ScannedFilm, scan_film
 from m2s_lib.films.video.shot_boundaries import read_ovsd_shots
+from m2s_lib.films.video.shot_pictures import Encode
 from m2s_lib.io import fingerprint, read_csv, read_npy, remove_temporaries, write_npy
 from m2s_lib.processes import Lost
 from m2s_lib.progress import Progress
@@ -45,6 +47,7 @@ class Job:
     config: ScanConfig
     boundaries: str
     stamp: str
+    encode: Encode | None = None
 
 
 def ingest_films(
@@ -58,6 +61,7 @@ def ingest_films(
     timeout_s: float = 7200.0,
     task: "Callable[[Job], dict] | None" = None,
     engine=None,
+    encode: Encode | None = None,
 ) -> pd.DataFrame:
     """Scan every pending film of a table and write `out_dir`/shots/<film_id>.arrow.
 
@@ -73,6 +77,8 @@ def ingest_films(
         workers: processes, 0 for one per core. timeout_s: seconds that one film may take.
         task: what a worker runs, by default `ingest_film`; it has to be importable by name.
         engine: of `open_engine`; None is this machine.
+        encode: an encoder of pictures that workers can unpickle; features/<film_id>.npy are then written,
+            too, while the film is decoded.
 
     Returns:
         The table with n_shots, fps, duration_s, status ('ok' or 'failed') and reason filled, in the same
@@ -88,7 +94,7 @@ def ingest_films(
     table = table.copy()
     rows = {film: i for i, film in zip(table.index, table["film_id"], strict=True)}
     pending = table[table["status"] != "failed"]
-    jobs = [_make_job(film, path, out, source, config, boundaries_dir)
+    jobs = [_make_job(film, path, out, source, config, boundaries_dir, encode)
             for film, path in zip(pending["film_id"], pending["path"], strict=True)]  # fmt: skip
     with ThreadPoolExecutor() as threads:  # reading and summing let each other work
         kept = list(threads.map(_facts_of_store, jobs))
@@ -178,23 +184,25 @@ def ingest_film(job: Job) -> dict:
             shots, features = read_ready_features(job.path)
             film = ScannedFilm(shots, None, float("nan"), float("nan"), 0, 0, 1.0)
         elif job.source == "movienet":
-            film = scan_keyframe_folder(job.path, job.config, job.boundaries)
+            film = scan_keyframe_folder(job.path, job.config, job.boundaries, job.encode)
         else:
             table = read_boundaries(job.boundaries) if job.boundaries else None
             _one_opencv_thread()
-            film = scan_film(job.path, job.config, table)
+            film = scan_film(job.path, job.config, table, job.encode)
     except M2SError as error:
         return _failed(str(error))
     except Exception as error:  # whatever a broken file makes a decoder do, it is this film's row
         return _failed(f"{Path(job.path).name}: {type(error).__name__}: {error}")
     note = f"{film.damaged:,} of {film.decoded:,} decoded frames are damaged" if film.damaged else ""
+    features = film.features if features is None else features
     if features is not None:
         write_npy(_features_path(job), features)
     extra = dict(stamp=job.stamp, note=note, duration_s=repr(film.duration_s))
-    extra |= dict(width=str(film.width), height=str(film.height))
+    extra |= dict(width=str(film.width), height=str(film.height), timecode=film.timecode)
+    extra |= dict(subtitles=text_track(job.path)) if job.source == "video" else {}
     write_shots(
         _store_path(job), film.shots, film.keyframes, aspect=film.aspect, fps=film.fps, source=job.source,
-        jpeg_quality=job.config.jpeg_quality or None, extra=extra,
+        jpeg_quality=job.config.jpeg_quality or None, extra=extra, previews=film.previews,
     )  # fmt: skip
     return dict(status="ok", reason=note, n_shots=len(film.shots), fps=film.fps, duration_s=film.duration_s)
 
@@ -216,18 +224,21 @@ def read_boundaries(path: str | os.PathLike) -> pd.DataFrame:
         raise M2SError(f"boundary table {path} cannot be read: {error}") from error
 
 
-def _make_job(film_id: str, path: str, out: Path, source: str, config: ScanConfig, boundaries_dir) -> Job:
+def _make_job(
+    film_id: str, path: str, out: Path, source: str, config: ScanConfig, boundaries_dir, encode: Encode | None
+) -> Job:
     folder = Path(boundaries_dir) if str(boundaries_dir) else None
     endings = (".txt",) if source == "movienet" else (".csv", ".parquet", ".txt")
     tables = [folder / f"{film_id}{e}" for e in endings if folder and (folder / f"{film_id}{e}").is_file()]
     boundaries = str(tables[0]) if tables else ""
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NO_EFFECT}
+    settings |= {"encoder": encode.identity} if encode and source != "features" else {}
     try:
         content = [_source_fingerprint(Path(path)), fingerprint(boundaries) if boundaries else ""]
     except OSError as error:  # the worker meets it again and says so in the film's row
         content = [f"unreadable: {error}"]
     stamp = json.dumps([_VERSION, source, settings, content], sort_keys=True)
-    return Job(film_id, str(path), str(out), source, config, boundaries, stamp)
+    return Job(film_id, str(path), str(out), source, config, boundaries, stamp, encode)
 
 
 def _source_fingerprint(path: Path) -> str:
@@ -252,7 +263,8 @@ def _features_path(job: Job) -> Path:
 def _facts_of_store(job: Job) -> dict | None:
     """The row of a film whose store is whole and up to date, else None."""
     path = _store_path(job)
-    if not path.exists() or (job.source == "features" and not _features_path(job).exists()):
+    with_features = job.source == "features" or job.encode is not None
+    if not path.exists() or (with_features and not _features_path(job).exists()):
         return None
     try:
         store = ShotStore(path)
@@ -260,7 +272,7 @@ def _facts_of_store(job: Job) -> dict | None:
             return None
         duration, note = float(store.metadata["duration_s"]), store.metadata["note"]
         store.verify()
-        if job.source == "features":
+        if with_features:
             read_npy(_features_path(job))
     except (KeyError, ValueError, EOFError, OSError):
         return None

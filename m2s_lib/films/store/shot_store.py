@@ -13,7 +13,7 @@ import math
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
+from m2s_lib.films.video.shot_pictures import encode_jpeg
 from m2s_lib.io import atomic_path
 
 SUFFIX = ".arrow"
@@ -44,6 +45,7 @@ def write_shots(
     source: str,
     jpeg_quality: int | None = None,
     extra: Mapping[str, str] | None = None,
+    previews: Sequence[bytes] | None = None,
 ) -> Path:
     """Write one film's shots, atomically; the film id is the file's name without `.arrow`.
 
@@ -54,6 +56,7 @@ def write_shots(
         source: where the shots came from ('video', 'movienet', 'features').
         jpeg_quality: 1..95 stores JPEGs (no chroma subsampling) instead of raw pixels.
         extra: more text for `ShotStore.metadata`.
+        previews: a JPEG a shot for people, in the film's own shape; None keeps none.
 
     Raises:
         M2SError: columns missing, counts that differ, or no space left.
@@ -75,6 +78,9 @@ def write_shots(
         encoding, checksum = "raw", zlib.crc32(flat)
     if pixels is not None:
         columns["keyframes"] = pixels
+    if previews is not None:
+        columns["preview"] = pa.array(previews, type=pa.large_binary())
+        checksum = zlib.crc32(b"".join(previews), checksum)
     metadata = dict(extra or {}) | dict(
         film_id=path.name.removesuffix(SUFFIX), source=source,
         aspect=repr(float(aspect)), fps=repr(float(fps)),
@@ -202,6 +208,17 @@ class ShotStore:
         """All keyframes: uint8 [n_shots, k, h, w, c]; see `scene`."""
         return self.scene(0, self.n_shots)
 
+    def preview(self, shot: int) -> bytes:
+        """A JPEG of a shot for people, in the film's own shape; of its keyframe where none was kept.
+
+        Raises M2SError for a shot outside the film, or a film without pixels.
+        """
+        if "preview" not in self._batch.schema.names:
+            return encode_jpeg(self.scene(shot, 1)[0, self.frame_shape[0] // 2], 90)
+        if not 0 <= shot < self.n_shots:
+            raise M2SError(f"film {self.film_id} has no shot {shot}: it has {self.n_shots} (from 0)")
+        return self._batch.column("preview")[shot].as_py()
+
     def _decode(self, image, shot: int) -> np.ndarray:
         from PIL import Image
 
@@ -220,17 +237,11 @@ class ShotStore:
             for images in self._batch.column("keyframes"):
                 for image in images:
                     checksum = zlib.crc32(image.as_buffer(), checksum)
+        if "preview" in self._batch.schema.names:
+            for preview in self._batch.column("preview"):
+                checksum = zlib.crc32(preview.as_buffer(), checksum)
         if checksum != self._checksum:
             raise M2SError(f"{self.path} is damaged (its pixels do not match their checksum): {_AGAIN}")
-
-
-def encode_jpeg(frame: np.ndarray, quality: int) -> bytes:
-    """One frame (uint8 [h, w, c] RGB) as JPEG bytes, chroma not subsampled: small frames show it."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(frame).save(out, "JPEG", quality=quality, subsampling=0)
-    return out.getvalue()
 
 
 class StorePaths(Mapping):

@@ -13,13 +13,17 @@ import pandas as pd
 from m2s_lib.errors import M2SError
 from m2s_lib.films.video.decoding import SHOT_COLUMNS, ScanConfig, ScannedFilm, keyframe_positions
 from m2s_lib.films.video.shot_boundaries import read_ovsd_shots
+from m2s_lib.films.video.shot_pictures import Encode, ShotPictures, preview_size
 from m2s_lib.io import read_npy
 
 _IMAGE = re.compile(r"shot_(\d{4,})_img_(\d+)\.jpg", re.IGNORECASE)
 
 
 def scan_keyframe_folder(
-    folder: str | os.PathLike, config: ScanConfig | None = None, shot_table: str | os.PathLike = ""
+    folder: str | os.PathLike,
+    config: ScanConfig | None = None,
+    shot_table: str | os.PathLike = "",
+    encode: Encode | None = None,
 ) -> ScannedFilm:
     """One film of MovieNet: `<film>/shot_0000_img_0.jpg` ..., usually first, middle and last image of a shot.
 
@@ -29,6 +33,8 @@ def scan_keyframe_folder(
             to `frame_size` squares (bilinear, anti-aliased, as for video).
         shot_table: '' or MovieNet's shot_movie318/<film>.txt, one line per shot: 'start end keyframe keyframe
             keyframe'. Without it the frame numbers are the shot numbers.
+
+        encode: gives features of the keyframes, at the encoder's own size.
 
     Returns:
         ScannedFilm; times, fps and duration are NaN, because the folder does not know them.
@@ -49,21 +55,31 @@ def scan_keyframe_folder(
     chosen = keyframe_positions(0, per_shot - 1, config.frames_per_shot)
     size = config.frame_size
     keyframes = np.empty((len(images), len(chosen), size, size, 3), dtype=np.uint8)
+    also: ShotPictures | None = None
     for shot, names in enumerate(images):
         for i, image in enumerate(chosen):
             try:
                 with Image.open(folder / names[image]) as picture:
                     width, height = picture.size
-                    small = picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+                    if also is None:
+                        preview = preview_size(width, height, width / height, config.preview_width)
+                        also = ShotPictures(preview if config.preview_width else None, encode)
+                    whole = picture.convert("RGB")
+                    small, *others = (
+                        np.asarray(whole.resize(s, Image.Resampling.BILINEAR))
+                        for s in [(size, size), *also.sizes]
+                    )
             except (OSError, SyntaxError, Image.DecompressionBombError) as error:
                 raise M2SError(
                     f"film {folder.name}, shot {shot}: {names[image]} cannot be read ({error})"
                 ) from error
-            keyframes[shot, i] = np.asarray(small)
+            keyframes[shot, i] = small
+            also.add(shot * len(chosen) + i, others)
     bounds = _movienet_bounds(folder.name, shot_table, len(images))
     return ScannedFilm(
         shots=_untimed_shots(bounds), keyframes=keyframes, fps=float("nan"), duration_s=float("nan"),
         width=width, height=height, aspect=width / height,
+        previews=also.previews(len(chosen)), features=also.features(len(chosen)),
     )  # fmt: skip
 
 

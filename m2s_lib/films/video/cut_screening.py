@@ -41,19 +41,35 @@ class LazyPicture:
         scale: gives the exact small picture, uint8 [h, w, c] RGB.
         thumb: some single pixels of it, uint8 [h, w, c] RGB; None where scaling is as quick.
         nbytes: of the decoded frame; the attribute is what is held now.
+        others: gives the picture in the other sizes that are wanted of keyframes; None where there are none.
     """
 
-    def __init__(self, scale: Callable[[], np.ndarray], thumb: np.ndarray | None = None, nbytes: int = 0):
-        self.nbytes, self._scale = nbytes, scale
+    def __init__(
+        self,
+        scale: Callable[[], np.ndarray],
+        thumb: np.ndarray | None = None,
+        nbytes: int = 0,
+        others: Callable[[], list[np.ndarray]] | None = None,
+    ):
+        self.nbytes, self._scale, self._scale_others = nbytes, scale, others
         self.thumb = thumb
         self._small: np.ndarray | None = None
+        self._others: list[np.ndarray] = []
 
     def small(self) -> np.ndarray:
-        """The exact picture, uint8 [h, w, c] RGB; the decoded frame is let go."""
+        """The exact picture, uint8 [h, w, c] RGB; the decoded frame is let go unless other sizes want it."""
         if self._small is None:
             self._small, self._scale = self._scale(), None
-            self.nbytes = self._small.nbytes
+            self.nbytes = self._small.nbytes + (self.nbytes if self._scale_others else 0)
         return self._small
+
+    def settle(self) -> list[np.ndarray]:
+        """Scale to all sizes and let the decoded frame go; returns the other sizes."""
+        small = self.small()
+        if self._scale_others is not None:
+            self._others, self._scale_others = self._scale_others(), None
+            self.nbytes = small.nbytes + sum(o.nbytes for o in self._others)
+        return self._others
 
     def is_black(self) -> bool:
         """Whether the picture is faded out."""

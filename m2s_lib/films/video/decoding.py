@@ -16,7 +16,9 @@ from m2s_lib.errors import M2SError
 from m2s_lib.films.video.frames import open_frames
 from m2s_lib.films.video.keyframe_keeper import KeyframeKeeper, keyframe_positions
 from m2s_lib.films.video.shot_boundaries import DETECTORS, ShotDetector
+from m2s_lib.films.video.shot_pictures import Encode, ShotPictures, preview_size
 
+_AT_ONCE = 512  # keyframes fetched together: in all sizes they take some 300 kB each
 SHOT_COLUMNS = ["shot", "start_frame", "end_frame", "start_s", "end_s"]
 
 
@@ -24,31 +26,32 @@ SHOT_COLUMNS = ["shot", "start_frame", "end_frame", "start_s", "end_s"]
 class ScanConfig:
     """How films become shots. Two runs with the same values give the same shots."""
 
-    frame_size: int = 128  # pixels; side of the stored square keyframe, the paper's encoders take 128
-    frames_per_shot: int = (
-        1  # k; 1 is the shot's middle frame (paper), more are spread evenly inside the shot
-    )
-    detector: str = (
-        "adaptive"  # or 'content', 'histogram': PySceneDetect's; see tests/films/test_shot_boundaries.py
-    )
-    threshold: float = 0.0  # 0 is the detector's own (3.0, 27.0, 0.20)
+    # pixels; side of the stored square keyframe, the paper's encoders take 128
+    frame_size: int = 128
+    # k; 1 is the shot's middle frame (paper), more are spread evenly inside the shot
+    frames_per_shot: int = 1
+    # one of DETECTORS: PySceneDetect's adaptive, content, histogram, or transnetv2
+    detector: str = "adaptive"
+    threshold: float = 0.0  # 0 is the detector's own (3.0, 27.0, 0.20, 0.5)
     min_shot_s: float = 0.4  # seconds, not frames: PySceneDetect's 15 frames are 4 s of a film kept at 4 fps
     fades: bool = True  # also cut in the middle of black; the other detectors look for jumps only
     max_damaged: float = 0.01  # share of frames that may be concealed or lost before the film is refused
-    keyframe: str = (
-        "middle"  # 'codec': where the shots are given (a table, equal parts), the stream's own key
+    # 'codec': where the shots are given (a table, equal parts), the stream's own key picture nearest to the
+    # middle, inside the shot: several times faster; where cuts are looked for, every frame is decoded anyway
+    # and 'codec' changes nothing
+    keyframe: str = "middle"
+    # MiB of frames kept of the open shot; a longer shot's keyframes are fetched afterwards
+    buffer_mb: int = 64
+    reader: str = "pyav"  # or 'decord'; see frames.py
+    # 0 stores raw pixels, 1..95 JPEG: a tenth of the disk, but reading a scene means decoding
+    jpeg_quality: int = 0
+    # above 0: no cut detection, the file (or each row of a table of boundaries) is cut into so many parts of
+    # equal length
+    equal_parts: int = 0
+    preview_width: int = 0  # pixels of the pictures for people, in the film's own shape; 0 keeps none
+    split_s: float = (
+        0.0  # seconds; a film of one shot is cut into parts of about this length, 0 keeps it whole
     )
-    # picture nearest to the middle, inside the shot: several times faster; where cuts are looked for, every
-    # frame is decoded anyway and 'codec' changes nothing
-    buffer_mb: int = (
-        64  # MiB of frames kept of the open shot; a longer shot's keyframes are fetched afterwards
-    )
-    reader: str = "pyav"  # or 'decord'; see video_frames.py
-    jpeg_quality: int = (
-        0  # 0 stores raw pixels, 1..95 JPEG: a tenth of the disk, but reading a scene means decoding
-    )
-    equal_parts: int = 0  # above 0: no cut detection, the file (or each row of a table of boundaries) is cut
-    # into so many parts of equal length
 
     def __post_init__(self):
         rules = [
@@ -68,6 +71,8 @@ class ScanConfig:
             (self.reader in ("pyav", "decord"), "reader", "'pyav' or 'decord'"),
             (_whole(self.jpeg_quality) and 0 <= self.jpeg_quality <= 95, "jpeg_quality", "0 (raw) or 1..95"),
             (_whole(self.equal_parts) and 0 <= self.equal_parts <= 4096, "equal_parts", "0 (off) or 1..4096"),
+            (0 <= self.preview_width <= 4096, "preview_width", "0 (none) or up to 4096 pixels"),
+            (0 <= self.split_s <= 3600, "split_s", "0 (off) or up to 3600 seconds"),
         ]
         for good, field, expected in rules:
             if not good:
@@ -99,10 +104,16 @@ class ScannedFilm:
     aspect: float
     damaged: int = 0
     decoded: int = 0
+    timecode: str = ""  # at which the film starts, such as '01:00:00:00'
+    previews: list[bytes] | None = None  # a JPEG a shot, of its middle keyframe in the film's shape
+    features: np.ndarray | None = None  # float32 [n_shots, d]
 
 
 def scan_film(
-    path: str | os.PathLike, config: ScanConfig | None = None, boundaries: pd.DataFrame | None = None
+    path: str | os.PathLike,
+    config: ScanConfig | None = None,
+    boundaries: pd.DataFrame | None = None,
+    encode: Encode | None = None,
 ) -> ScannedFilm:
     """Shots and keyframes of one video file.
 
@@ -111,6 +122,7 @@ def scan_film(
         boundaries: the user's own shots, in order: columns start_frame, end_frame (inclusive) or start_s,
             end_s (seconds). Gaps between shots are transitions and belong to no shot. Only the keyframes are
             then decoded.
+        encode: gives features of the keyframes while they are at hand, at the encoder's own size.
 
     Raises:
         M2SError: names the film and what was seen: not a video, cut short, damaged beyond `max_damaged`, or a
@@ -119,12 +131,17 @@ def scan_film(
     config = config or ScanConfig()
     frames = open_frames(path, config.frame_size, config.reader)
     try:
+        preview = preview_size(frames.width, frames.height, frames.aspect, config.preview_width)
+        also = ShotPictures(preview if config.preview_width else None, encode)
+        frames.also(also.sizes)
         if boundaries is None and config.equal_parts:
             boundaries = pd.DataFrame({"start_frame": [0], "end_frame": [len(frames.index()) - 2]})
         if boundaries is None:
-            shots, keyframes = _scan_whole(frames, config)
-        else:
-            shots, keyframes = _scan_given(frames, config, boundaries)
+            shots, keyframes = _scan_whole(frames, config, also)
+            if len(shots) == 1 and config.split_s:
+                boundaries = _by_time(frames.times, config.split_s)
+        if boundaries is not None:
+            shots, keyframes = _scan_given(frames, config, boundaries, also)
         if frames.damaged > config.max_damaged * max(frames.decoded, 1):
             raise M2SError(
                 f"{frames.path.name} is damaged: {frames.damaged:,} of {frames.decoded:,} decoded frames are "
@@ -140,6 +157,9 @@ def scan_film(
             aspect=frames.aspect,
             damaged=frames.damaged,
             decoded=frames.decoded,
+            timecode=getattr(frames, "timecode", ""),
+            previews=also.previews(config.frames_per_shot),
+            features=also.features(config.frames_per_shot),
         )
     finally:
         frames.close()
@@ -156,10 +176,16 @@ def equal_parts(n_frames: int, parts: int) -> pd.DataFrame:
     return pd.DataFrame({"start_frame": edges[:-1], "end_frame": edges[1:] - 1})
 
 
-def _scan_whole(frames, config: ScanConfig) -> tuple[np.ndarray, np.ndarray]:
+def _by_time(times: np.ndarray, part_s: float) -> pd.DataFrame | None:
+    """A boundary table of equal parts of about `part_s` seconds; None for a film of no more than one."""
+    parts = round(float(times[-1] - times[0]) / part_s)
+    return equal_parts(len(times) - 1, parts) if parts > 1 else None
+
+
+def _scan_whole(frames, config: ScanConfig, also: ShotPictures) -> tuple[np.ndarray, np.ndarray]:
     """Shots and keyframes in one pass: bounds int64 [n_shots, 2], keyframes uint8 [n_shots, k, h, w, c]."""
     detector = ShotDetector(config, frames.fps)
-    keeper = KeyframeKeeper(config.frames_per_shot, config.buffer_mb << 20)
+    keeper = KeyframeKeeper(config.frames_per_shot, config.buffer_mb << 20, detector.late, also)
     index = -1
     for index, picture in enumerate(frames.pictures()):
         keeper.add(index, picture)
@@ -169,10 +195,12 @@ def _scan_whole(frames, config: ScanConfig) -> tuple[np.ndarray, np.ndarray]:
         keeper.close_shot(cut)
     keeper.close_shot(index + 1)
     missing = sorted(set(keeper.missing))
-    return np.asarray(keeper.shots), keeper.pictures(frames.fetch(missing) if missing else {})
+    return np.asarray(keeper.shots), keeper.pictures(frames.fetch_pictures(missing) if missing else {})
 
 
-def _scan_given(frames, config: ScanConfig, boundaries: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _scan_given(
+    frames, config: ScanConfig, boundaries: pd.DataFrame, also: ShotPictures
+) -> tuple[np.ndarray, np.ndarray]:
     """The user's shots, with exact seeks to their keyframes."""
     times = frames.index()
     shots = _given_shots(boundaries, times, frames.path.name)
@@ -180,13 +208,20 @@ def _scan_given(frames, config: ScanConfig, boundaries: pd.DataFrame) -> tuple[n
         parts = [start + equal_parts(end - start + 1, config.equal_parts).to_numpy() for start, end in shots]
         shots = np.concatenate(parts)
     positions = [keyframe_positions(start, end, config.frames_per_shot) for start, end in shots]
-    found = {}
+    pictures = {}
     if config.keyframe == "codec":
         own = nearest_inside(frames.keys(), shots, [shot[0] for shot in positions])
-        found = frames.fetch_keys([p for p in own if p is not None])
-        positions = [shot if p not in found else [p] for p, shot in zip(own, positions, strict=True)]
-    found |= frames.fetch(sorted({p for shot in positions for p in shot} - set(found)))
-    keyframes = np.stack([found[p] for shot in positions for p in shot])
+        pictures = frames.fetch_keys([p for p in own if p is not None])
+        positions = [shot if p not in pictures else [p] for p, shot in zip(own, positions, strict=True)]
+    slots = [p for shot in positions for p in shot]
+    keyframes = np.empty((len(slots), config.frame_size, config.frame_size, 3), dtype=np.uint8)
+    for first in range(0, len(slots), _AT_ONCE):
+        part = slots[first : first + _AT_ONCE]
+        fetched = frames.fetch_pictures(sorted(set(part) - set(pictures)))
+        for slot, position in enumerate(part, start=first):
+            picture = pictures.get(position) or fetched[position]
+            also.add(slot, picture.settle())
+            keyframes[slot] = picture.small()
     return shots, keyframes.reshape(len(shots), config.frames_per_shot, *keyframes.shape[1:])
 
 

@@ -1,6 +1,6 @@
 """decord as a reader of frames, to compare with PyAV; video_frames.py says what it gets wrong."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,11 @@ class DecordFrames:
             yield frame
         self.index()
 
+    def also(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Refused: decord decodes at one size."""
+        if sizes:
+            raise M2SError("decord gives one size of pictures: previews and encoders need reader = 'pyav'")
+
     def pictures(self) -> Iterator[LazyPicture]:
         """The same; decord has scaled them already."""
         for frame in self:
@@ -58,6 +63,10 @@ class DecordFrames:
         if not (np.diff(self.times) > 0).all():
             raise M2SError(f'{self.path.name}: decord finds no usable timestamps; use reader="pyav"')
         return self.times
+
+    def fetch_pictures(self, indices: Iterable[int]) -> dict[int, LazyPicture]:
+        """The frames of these indices as pictures."""
+        return {i: LazyPicture(lambda x=x: x, None, x.nbytes) for i, x in self.fetch(indices).items()}
 
     def fetch(self, indices: Iterable[int]) -> dict[int, np.ndarray]:
         """The frames of these indices: {index: uint8 [h, w, c]}."""

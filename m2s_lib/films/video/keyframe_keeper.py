@@ -5,8 +5,7 @@ from collections import deque
 import numpy as np
 
 from m2s_lib.films.video.cut_screening import LazyPicture
-
-_LATE = 16  # frames; how late cuts are told. Where one is told later, its keyframe is fetched afterwards
+from m2s_lib.films.video.shot_pictures import ShotPictures
 
 
 def keyframe_positions(start: int, end: int, k: int) -> list[int]:
@@ -24,10 +23,14 @@ class KeyframeKeeper:
 
     Frames are held as they were decoded, and scaled when they are chosen. Beyond `limit` bytes the oldest are
     scaled before, and when that is not enough they go; then their shot's keyframes are `missing`.
+
+    Args:
+        k: keyframes a shot. limit: bytes. late: frames, how late cuts are told; where one is told later, its
+            keyframe is fetched afterwards. also: takes every keyframe in the other sizes.
     """
 
-    def __init__(self, k: int, limit: int):
-        self.k, self.limit = k, limit
+    def __init__(self, k: int, limit: int, late: int = 16, also: ShotPictures | None = None):
+        self.k, self.limit, self._late, self._also = k, limit, late, also or ShotPictures(None, None)
         self.shots: list[tuple[int, int]] = []
         self.missing: list[int] = []  # keyframes that had left the buffer when their shot closed
         self._open: deque[LazyPicture] = deque()  # frames first .. first + len - 1
@@ -40,10 +43,10 @@ class KeyframeKeeper:
         self._open.append(picture)
         self._sizes.append(picture.nbytes)
         self._held += picture.nbytes
-        self._drop_before(keyframe_positions(self._start, max(index - _LATE, self._start), self.k)[0])
+        self._drop_before(keyframe_positions(self._start, max(index - self._late, self._start), self.k)[0])
         while self._held > self.limit and self._scaled < len(self._open):
             oldest = self._open[self._scaled]
-            oldest.small()
+            oldest.settle()
             self._held += oldest.nbytes - self._sizes[self._scaled]
             self._sizes[self._scaled] = oldest.nbytes
             self._scaled += 1
@@ -54,12 +57,20 @@ class KeyframeKeeper:
         """End the open shot before frame `cut`, which starts the next one."""
         for position in keyframe_positions(self._start, cut - 1, self.k):
             inside = 0 <= position - self._first < len(self._open)
-            if not inside:
+            if inside:
+                self._keep(len(self._kept), position, self._open[position - self._first])
+            else:
                 self.missing.append(position)
-            self._kept.append((position, self._open[position - self._first].small() if inside else None))
+                self._kept.append((position, None))
         self.shots.append((self._start, cut - 1))
         self._drop_before(cut)
         self._start = cut
+
+    def _keep(self, slot: int, position: int, picture: LazyPicture) -> None:
+        if slot == len(self._kept):
+            self._kept.append((position, None))
+        self._also.add(slot, picture.settle())
+        self._kept[slot] = (position, picture.small())
 
     def _drop_before(self, frame: int) -> None:
         while self._first < frame and self._open:
@@ -68,11 +79,13 @@ class KeyframeKeeper:
             self._scaled = max(self._scaled - 1, 0)
             self._first += 1
 
-    def pictures(self, fetched: dict[int, np.ndarray]) -> np.ndarray:
+    def pictures(self, fetched: dict[int, LazyPicture]) -> np.ndarray:
         """All keyframes, uint8 [n_shots, k, h, w, c]; empties itself, so memory holds them about once."""
         out: np.ndarray | None = None
         for at, (position, picture) in enumerate(self._kept):
-            picture = fetched[position] if picture is None else picture
+            if picture is None:
+                self._keep(at, position, fetched[position])
+                picture = self._kept[at][1]
             if out is None:
                 out = np.empty((len(self._kept), *picture.shape), dtype=np.uint8)
             out[at] = picture

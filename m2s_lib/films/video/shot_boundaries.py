@@ -1,4 +1,4 @@
-"""Shot boundaries: PySceneDetect's detectors fed frame by frame, and how found boundaries are scored.
+"""Shot boundaries: PySceneDetect's detectors and TransNetV2 fed frame by frame, and their scores.
 
 A boundary (or cut) is the index of the first frame of a new shot; frame 0 is not one.
 """
@@ -10,19 +10,24 @@ from pathlib import Path
 import numpy as np
 
 from m2s_lib.errors import M2SError
+from m2s_lib.films.video import transnet
 from m2s_lib.films.video.cut_screening import LazyPicture, ScreenedCuts
 from m2s_lib.films.video.picture_scores import FadeFinder, PictureScore, is_black
 from m2s_lib.io import is_count
 
-DETECTORS = {"adaptive": 3.0, "content": 27.0, "histogram": 0.20}  # PySceneDetect's own thresholds
+# PySceneDetect's own thresholds, and TransNetV2's
+DETECTORS = {"adaptive": 3.0, "content": 27.0, "histogram": 0.20, "transnetv2": transnet.THRESHOLD}
+
+
+SOON = 16  # frames; how late PySceneDetect tells a cut at most
 
 
 class ShotDetector:
     """One of PySceneDetect's detectors, and its fade detector, fed with RGB frames in order.
 
     Args:
-        config: `detector` ('adaptive', 'content', 'histogram'), `threshold` (0: the detector's own),
-            `min_shot_s` (seconds), `fades` (bool); `ScanConfig` has them.
+        config: `detector`, `threshold` (0: the detector's own), `min_shot_s` (seconds), `fades` (bool);
+            `ScanConfig` has them.
         fps: average frame rate; turns seconds into frames.
 
     >>> detector = ShotDetector(ScanConfig(), fps=24.0)                         # doctest: +SKIP
@@ -34,9 +39,10 @@ class ShotDetector:
 
         self._rate = Fraction(fps if fps > 0 else 25.0).limit_denominator(1001 * 1000)
         self.min_frames = max(1, round(config.min_shot_s * float(self._rate)))
-        self._detector = _build(
-            config.detector, config.threshold or DETECTORS[config.detector], self.min_frames
-        )
+        threshold = config.threshold or DETECTORS[config.detector]
+        self._network = transnet.TransNetCuts(threshold) if config.detector == "transnetv2" else None
+        self.late = transnet.LATE if self._network else SOON  # frames, at most, that a cut is told late
+        self._detector = None if self._network else _build(config.detector, threshold, self.min_frames)
         self._screened = None  # the same for lazy pictures
         if config.detector == "adaptive":
             self._screened = ScreenedCuts(config.threshold or DETECTORS["adaptive"], self.min_frames)
@@ -55,6 +61,8 @@ class ShotDetector:
 
         self._seen = index + 1
         lazy = isinstance(frame, LazyPicture)
+        if self._network is not None:  # it finds fades, too
+            return self._accept(self._network.feed(frame.small() if lazy else frame))
         if lazy and self._screened is not None and frame.thumb is not None:
             found = self._screened.feed(index, frame)
         else:
@@ -71,6 +79,8 @@ class ShotDetector:
 
         if not self._seen:
             return []
+        if self._network is not None:
+            return self._accept(self._network.finish())
         return self._accept(
             [c.frame_num for c in self._detector.post_process(FrameTimecode(self._seen - 1, self._rate))]
         )

@@ -211,3 +211,27 @@ def test_a_real_folder(shared_data):
     assert table["film_id"].tolist() == [
         "big_buck_bunny_2008", "nasa_jwst_promo", "sintel_trailer_2010", "steamboat_willie_1928_excerpt",
     ]  # fmt: skip
+
+
+def test_an_empty_file_takes_no_name_from_a_good_one(tmp_path):
+    (tmp_path / "x.avi").write_bytes(b"")
+    (tmp_path / "x.mp4").write_bytes(b"film")
+    table = read_film_table(tmp_path).set_index("film_id")
+    assert table.path["x"].endswith("x.mp4")
+    assert table.status["x"] == "pending"
+    assert "x.mp4 and x.avi have the same film id" in table.reason["x (2)"]
+
+
+def test_an_id_with_the_files_ending_is_the_film(tmp_path):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "x.mp4").write_bytes(b"film")
+    (tmp_path / "m.csv").write_text("film_id,title\nx.mp4,A Film\n")
+    assert read_film_table(tmp_path / "films", tmp_path / "m.csv").title.tolist() == ["A Film"]
+
+
+def test_metadata_of_other_films_alone_is_refused(tmp_path):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "x.mp4").write_bytes(b"film")
+    (tmp_path / "m.csv").write_text("film_id,title\ny,A Film\n")
+    with pytest.raises(M2SError, match="names none of the films: its first film_id is 'y', the first film"):
+        read_film_table(tmp_path / "films", tmp_path / "m.csv")

@@ -95,5 +95,6 @@ def test_the_keeper_has_every_keyframe_or_says_which_are_missing(lengths, k, roo
             keeper.close_shot(i + 1)
     wanted = [keyframe_positions(a, b - 1, k) for a, b in zip(starts[:-1], starts[1:], strict=True)]
     assert keeper.shots == [(a, b - 1) for a, b in zip(starts[:-1], starts[1:], strict=True)]
-    numbers = {i: np.full((1, 2, 3), i % 256, np.uint8) for i in keeper.missing}
+    frames = {i: np.full((1, 2, 3), i % 256, np.uint8) for i in keeper.missing}
+    numbers = {i: LazyPicture(lambda frame=frame: frame, None, 6) for i, frame in frames.items()}
     assert keeper.pictures(numbers)[..., 0, 0, 0].tolist() == [[i % 256 for i in shot] for shot in wanted]
