@@ -29,12 +29,12 @@ def read_stages(run_dir: str | os.PathLike) -> dict[str, dict]:
     """
     run_dir = Path(run_dir)
     folders = sorted(p for p in run_dir.glob("*") if STAGE_NAME.fullmatch(p.name) and (p / RECORD).is_file())
-    found = {p.name: read_record(run_dir, p.name) for p in folders}
-    if not found:
+    stages = {p.name: read_record(run_dir, p.name) for p in folders}
+    if not stages:
         raise M2SError(
             f"{run_dir} is not a run directory: it holds no NN_name/run.json (m2s run PROFILE makes one)"
         )
-    return found
+    return stages
 
 
 def headline(record: dict) -> dict[str, object]:
@@ -165,14 +165,14 @@ def _export_notebook(folder: Path) -> None:
         temporary.write_text(body, encoding="utf-8")
 
 
-def _as_mathml(found: re.Match) -> str:
+def _as_mathml(match: re.Match) -> str:
     """Returns an equation as MathML, which browsers show by themselves; as it is where it is no LaTeX."""
     from latex2mathml.converter import convert
 
-    code, block, inline = found.groups()
+    code, block, inline = match.groups()
     if code is not None:
         return code
     try:
         return convert(block or inline, display="block" if block else "inline")
     except Exception:  # it has kinds of its own, and a price in dollars is no equation
-        return found[0]
+        return match[0]
