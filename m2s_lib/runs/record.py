@@ -18,7 +18,8 @@ from m2s_lib.runs.provenance import source_state as source_state
 RECORD = "run.json"
 NOTEBOOKS = ("notebook.ipynb", "notebook.failed.ipynb", "notebook.html")
 NOT_OUTPUTS = {RECORD, *NOTEBOOKS, "kernel.log"}
-OF_SETTINGS = ("settings", "settings.parquet")  # of a run with settings, beside its stages
+# of a run with settings, beside its stages; the second two are of runs made before settings had this name
+OF_SETTINGS = ("settings", "settings.parquet", "rows", "rows.parquet")
 FILMS = "films.parquet"  # of stage 01
 UNCOUNTED = {"headline", "timing"}  # metrics that differ between equal runs; nobody may compute from them
 MOVED = ".moved.json"  # where the films of a run lie now: films_dir as recorded -> folder
