@@ -158,7 +158,7 @@ FORMATS = {  # name: (reader, what a good file holds, the file's ending)
 RECORD = {
     "stage": "01_shot_encoding", "status": "done", "started": "2026-01-01T00:00:00+00:00", "seconds": 1.5,
     "parameters": {"count": 4}, "inputs": [{"path": "README.md", "fingerprint": "00"}],
-    "outputs": [{"path": "a.txt", "size": 4, "crc32": 1}], "peak_memory_mb": 10.0,
+    "outputs": [{"path": "a.txt", "size": 4, "xxh3": "0"}], "peak_memory_mb": 10.0,
     "metrics": {"headline": {"films": 3}, "summary": {"x": 1}}, "versions": {"python": "3.11"},
     "figures": [{"id": "f", "alt": "", "png": "figures/f.png", "pdf": "figures/f.pdf", "csv": "figures/f.csv"}],
 }  # fmt: skip

@@ -34,7 +34,7 @@ _PROFILE = {  # options of `run` and `prepare`
     "-p": dict(dest="overrides", metavar="NN.NAME=VALUE", help="set a parameter (m2s params lists them)"),
 }
 _RUN = {
-    "--films-dir": dict(metavar="DIR", help="where the films are (now), for -p 01.films_dir=DIR"),
+    "--films-dir": dict(metavar="DIR", help="where the films are, or are now: a run keeps what it computed"),
     "--only": dict(metavar="NN", help="run this stage only (repeat for more)"),
     "--from": dict(dest="from_", metavar="NN", help="run this stage and those after it"),
     "--fresh": dict(action="store_true", help="empty the folders of the selected stages, run them again"),

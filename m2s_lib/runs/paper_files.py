@@ -54,13 +54,13 @@ COLUMNS = ("figure", "file", "stage", "drawn", "alt")
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """A table without its index; the same numbers give the same bytes."""
+    """Writes a table without its index; the same numbers give the same bytes."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def write_table(folder: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFrame) -> None:
-    """name.csv with the numbers, name.html and name.tex with the table as it is looked at."""
+    """Writes name.csv with the numbers, name.html and name.tex with the table as it is looked at."""
     write_csv(folder / f"{name}.csv", numbers)
     with atomic_path(folder / f"{name}.html") as temporary:
         table = _CELL.sub(lambda cell: _BELOW.sub("<br>", cell[0]), shown.to_html(escape=True, border=0))
@@ -81,8 +81,8 @@ def write_figures(folder: Path, run_dir: Path, root: Path) -> pd.DataFrame:
     known, rows = stage_names(root / "notebooks"), []
     for figure, name, number, drawn_as in FIGURES:
         stage = find_stage(number, known) or number
-        found = {f["id"]: f for f in read_record(run_dir, stage).get("figures") or []}
-        entry = found.get(drawn_as, {})
+        drawn_by_id = {f["id"]: f for f in read_record(run_dir, stage).get("figures") or []}
+        entry = drawn_by_id.get(drawn_as, {})
         for kind in ("png", "pdf", "csv"):
             if kind in entry:
                 with atomic_path(folder / f"{name}.{kind}") as temporary:
@@ -101,7 +101,7 @@ def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame], shown: Mappin
 
 
 def publish(run_dir: Path, folder: Path) -> Path:
-    """`<run>/paper` as a link to the stage's folder, so that a moved run keeps it."""
+    """Makes `<run>/paper` a link to the stage's folder, so that a moved run keeps it."""
     link = run_dir / FOLDER
     if link.is_symlink():
         link.unlink()

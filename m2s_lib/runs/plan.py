@@ -11,6 +11,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.runs.parameters import REPLACED, RUN_DIR, Parameter, listed, read_parameters
 from m2s_lib.runs.profiles import Profile, load_profile
 from m2s_lib.runs.project import find_stage, is_url, root_or_default, run_folder, unknown_stage
+from m2s_lib.runs.record import locate
 from m2s_lib.runs.values import parse_text
 
 FILMS = "01.films_dir"  # what --films-dir sets

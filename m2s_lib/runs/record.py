@@ -13,14 +13,13 @@ from m2s_lib import io as files
 from m2s_lib.errors import M2SError
 from m2s_lib.io import read_json, write_json
 from m2s_lib.runs.project import find_stage, root_or_default, stage_names
-from m2s_lib.runs.provenance import source_state
-
-__all__ = ["source_state"]  # beside what is defined here
+from m2s_lib.runs.provenance import source_state as source_state
 
 RECORD = "run.json"
 NOTEBOOKS = ("notebook.ipynb", "notebook.failed.ipynb", "notebook.html")
 NOT_OUTPUTS = {RECORD, *NOTEBOOKS, "kernel.log"}
-OF_SETTINGS = ("settings", "settings.parquet")  # of a run with settings, beside its stages
+# of a run with settings, beside its stages; the second two are of runs made before settings had this name
+OF_SETTINGS = ("settings", "settings.parquet", "rows", "rows.parquet")
 FILMS = "films.parquet"  # of stage 01
 UNCOUNTED = {"headline", "timing"}  # metrics that differ between equal runs; nobody may compute from them
 MOVED = ".moved.json"  # where the films of a run lie now: films_dir as recorded -> folder
@@ -102,15 +101,21 @@ def is_stage(name: str, root: Path) -> bool:
     return (root / "notebooks" / f"{name}.ipynb").is_file()
 
 
+def own_films(run_dir: Path, root: Path) -> str:
+    """Returns the films_dir that a run has recorded, '' when it has read no films of a user."""
+    stage = find_stage("01", stage_names(root / "notebooks")) or ""
+    films_dir = read_record(run_dir, stage).get("parameters", {}).get("films_dir", "")
+    return "" if films_dir == "embedded" else films_dir
+
+
 def moved_films(run_dir: Path, films_dir: str | os.PathLike, root: Path) -> None:
     """Notes that the films of a run lie in `films_dir` now; what was computed from them stays valid.
 
     Raises M2SError when the run has no films of its own, or `films_dir` is no folder.
     """
-    stage = find_stage("01", stage_names(root / "notebooks"))
-    before = read_record(run_dir, stage).get("parameters", {}).get("films_dir", "embedded")
-    if before in ("", "embedded"):
-        raise M2SError(f"{run_dir} has no films of its own that could have moved: stage 01 reads {before!r}")
+    before = own_films(run_dir, root)
+    if not before:
+        raise M2SError(f"{run_dir} has no films of its own that could have moved")
     now = Path(films_dir).expanduser().absolute()
     if not now.is_dir():
         raise M2SError(f"--films-dir {films_dir} is no folder: name the one that films_dir {before!r} is now")

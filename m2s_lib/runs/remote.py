@@ -9,7 +9,6 @@ that did not finish, never one that looks done.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import sys
@@ -21,27 +20,26 @@ from typing import TextIO
 from urllib.parse import urlsplit
 
 from m2s_lib.errors import M2SError
-from m2s_lib.io import atomic_path, read_json, write_json
+from m2s_lib.io import atomic_path, checksum, read_json, text_digest, write_json
 from m2s_lib.progress import progress
 from m2s_lib.runs.pipeline import StageFailed
 from m2s_lib.runs.project import is_url, shown_url
-from m2s_lib.runs.record import RECORD
+from m2s_lib.runs.record import MOVED, RECORD
 from m2s_lib.runs.remote_lock import NAME as LOCK
 from m2s_lib.runs.remote_lock import RemoteLock
 
 CACHE = "M2S_CACHE"  # the folder of the mirrors; default ~/.cache/m2s
 MANIFEST = ".m2s-manifest.json"
 _STATE = ".m2s-mirror.json"
-_LOCAL = {_STATE, MANIFEST, LOCK, ".lock", ".stage.lock", ".fingerprints.json"}
+_LOCAL = {_STATE, MANIFEST, LOCK, MOVED, ".lock", ".stage.lock", ".fingerprints.json"}
 _AT_ONCE = 8
 _INSTALL = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 
 
 def mirror_folder(url: str, cache: str | os.PathLike | None = None) -> Path:
-    """Where a URL's mirror lies: `cache`, else $M2S_CACHE, else ~/.cache/m2s; named by a hash of the URL."""
+    """Returns where a URL's mirror lies: `cache`, else $M2S_CACHE, else ~/.cache/m2s."""
     base = Path(cache or os.environ.get(CACHE) or "~/.cache/m2s").expanduser().absolute()
-    name = hashlib.blake2b(shown_url(url).encode(), digest_size=10).hexdigest()
-    return base / "runs" / name
+    return base / "runs" / text_digest(shown_url(url))[:20]
 
 
 @contextlib.contextmanager
@@ -51,14 +49,14 @@ def opened_run_dir(
     cache: str | os.PathLike | None = None,
     stream: TextIO | None = None,
 ) -> Iterator[tuple[str | os.PathLike | None, Callable[[], None]]]:
-    """The folder to run in, and what to call when a stage has ended.
+    """Gives the folder to run in, and what to call when a stage has ended.
 
     A folder is itself, with nothing to call. A URL is locked, fetched into its mirror, pushed after every
     call and once more in the end.
 
     Args:
         what: what is done there, for a second run's message. cache: see `mirror_folder`.
-        stream: where it is said what was fetched and pushed; None is standard output.
+        stream: where the words about what was fetched and pushed go; None is standard output.
 
     Raises M2SError when the URL cannot be reached or is in use.
     """
@@ -66,7 +64,7 @@ def opened_run_dir(
         yield run_dir, lambda: None
         return
     run = RemoteRun(run_dir, what, cache, stream or sys.stdout)
-    with run.told():
+    with run.plain_errors():
         run.begin()
     try:
         yield run.folder, run.push
@@ -81,15 +79,15 @@ class RemoteRun:
     def __init__(self, url: str, what: str, cache: str | os.PathLike | None, stream: TextIO):
         self.url, self.shown, self.stream = url, shown_url(url), stream
         self.folder = mirror_folder(url, cache)
-        with self.told():
+        with self.plain_errors():
             self.fs, root = _file_system(url)
         self.root = root.rstrip("/")
         self.lock = RemoteLock(self.fs, self._at(LOCK), self.shown, what)
 
     def begin(self) -> None:
-        """Lock the URL and fetch what the mirror lacks."""
-        if said := self.lock.acquire():
-            self._say(said)
+        """Locks the URL and fetches what the mirror lacks."""
+        if note := self.lock.acquire():
+            self._print(note)
         try:
             self.fetch()
         except BaseException:
@@ -97,7 +95,7 @@ class RemoteRun:
             raise
 
     def fetch(self) -> None:
-        """Make the mirror at least what the URL has, see the module."""
+        """Makes the mirror at least what the URL has, see the module."""
         self.folder.mkdir(parents=True, exist_ok=True)
         manifest, state = self._manifest(), self._state()
         there, here = self._there(), self._here(state)
@@ -111,7 +109,7 @@ class RemoteRun:
             for name in sorted(set(here) - set(there)) if there else ():
                 (self.folder / name).unlink()
         if lost := sum(here.get(n) not in (None, state["pushed"].get(n)) for n in todo):
-            self._say(f"another machine has worked in {self.shown} since: {lost} newer files here give way")
+            self._print(f"another machine has worked in {self.shown} since: {lost} newer files here give way")
         self._each(todo, self._fetch_one, f"fetching from {self.shown}")
         if not ours:
             state["versions"] = [manifest["version"]] if manifest else []
@@ -119,15 +117,15 @@ class RemoteRun:
                 name: digest for name, digest in self._here(state).items() if known.get(name) == digest
             }
         self._keep(state)
-        self._say(f"{self.shown}: {len(todo)} of {len(there)} files fetched into {self.folder}")
+        self._print(f"{self.shown}: {len(todo)} of {len(there)} files fetched into {self.folder}")
 
     def push(self) -> None:
-        """Make the URL what the mirror is: changed files, then every run.json that belongs to them.
+        """Makes the URL what the mirror is: changed files, then every run.json that belongs to them.
 
         Raises StageFailed when it cannot be done; all is in the mirror then.
         """
         try:
-            with self.told():
+            with self.plain_errors():
                 self._push()
         except M2SError as error:
             raise StageFailed(str(error)) from error
@@ -153,7 +151,7 @@ class RemoteRun:
         for name in last:
             self._push_one(name)
         self._write_manifest(here, state)
-        self._say(f"{self.shown}: {len(changed) + len(last)} files pushed, {len(gone)} removed")
+        self._print(f"{self.shown}: {len(changed) + len(last)} files pushed, {len(gone)} removed")
 
     # -- files --
 
@@ -164,49 +162,47 @@ class RemoteRun:
         """Files at the URL by their names in the run directory: sizes."""
         self.fs.invalidate_cache()
         try:
-            found = self.fs.find(self.root, detail=True)
+            there = self.fs.find(self.root, detail=True)
         except FileNotFoundError:
             return {}
-        names = {path[len(self.root) :].lstrip("/"): about["size"] for path, about in found.items()}
+        names = {path[len(self.root) :].lstrip("/"): about["size"] for path, about in there.items()}
         return {name: size for name, size in names.items() if _counts(name)}
 
     def _here(self, state: dict) -> dict[str, str]:
         """Files of the mirror: content hashes, computed anew where size or time have changed."""
-        found = {}
+        seen = {}
         for path in sorted(p for p in self.folder.rglob("*") if p.is_file() and not p.is_symlink()):
             name, about = path.relative_to(self.folder).as_posix(), path.stat()
-            if not _counts(name):
-                continue
-            same = [about.st_size, about.st_mtime_ns]
-            entry = state["seen"].get(name)
-            found[name] = entry[2] if entry and entry[:2] == same else _digest(path)
-            state["seen"][name] = [*same, found[name]]
-        state["seen"] = {name: state["seen"][name] for name in found}
-        return found
+            if _counts(name):
+                same = [about.st_size, about.st_mtime_ns]
+                entry = state["seen"].get(name, [])
+                seen[name] = entry if entry[:2] == same else [*same, checksum(path)]
+        state["seen"] = seen
+        return {name: entry[2] for name, entry in seen.items()}
 
     def _fetch_one(self, name: str) -> None:
         with atomic_path(self.folder / name) as temporary:
             self.fs.get_file(self._at(name), str(temporary))
 
     def _push_one(self, name: str) -> None:
-        source, place = str(self.folder / name), self._at(name)
+        source, there = str(self.folder / name), self._at(name)
         try:
-            self.fs.put_file(source, place)
+            self.fs.put_file(source, there)
         except FileNotFoundError:  # a file system with folders
-            self.fs.makedirs(place.rpartition("/")[0], exist_ok=True)
-            self.fs.put_file(source, place)
+            self.fs.makedirs(there.rpartition("/")[0], exist_ok=True)
+            self.fs.put_file(source, there)
 
-    def _each(self, names: list[str], work: Callable[[str], None], what: str) -> None:
+    def _each(self, names: list[str], work: Callable[[str], None], title: str) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for _ in progress(pool.map(work, names), what, total=len(names), unit="files"):
-                pass
+            list(progress(pool.map(work, names), title, total=len(names), unit="files"))
 
     # -- manifest and state --
 
     def _manifest(self) -> dict:
         try:
-            found = json.loads(self.fs.cat_file(self._at(MANIFEST)))
-            return found if isinstance(found["files"], dict) and isinstance(found["version"], str) else {}
+            manifest = json.loads(self.fs.cat_file(self._at(MANIFEST)))
+            sound = isinstance(manifest["files"], dict) and isinstance(manifest["version"], str)
+            return manifest if sound else {}
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return {}
 
@@ -230,22 +226,22 @@ class RemoteRun:
 
     # -- words --
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
     @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
-        """What a file system raises, as an M2SError without the URL's secrets."""
+    def plain_errors(self) -> Iterator[None]:
+        """Turns what a file system raises into an M2SError without the URL's secrets."""
         try:
             yield
         except (M2SError, KeyboardInterrupt):
             raise
         except Exception as error:  # every back end has its own kinds
-            said = f"{type(error).__name__}: {error}".replace(self.url, self.shown)
+            words = f"{type(error).__name__}: {error}".replace(self.url, self.shown)
             for secret in _secrets(self.url):
-                said = said.replace(secret, "***")
+                words = words.replace(secret, "***")
             raise M2SError(
-                f"{self.shown} cannot be read or written ({said}). What was computed is in {self.folder}; "
+                f"{self.shown} cannot be read or written ({words}). What was computed is in {self.folder}; "
                 "run the same command again when that is mended"
             ) from None
 
@@ -254,11 +250,6 @@ def _counts(name: str) -> bool:
     """Whether a file belongs to the run: not locks, states and temporaries."""
     last = name.rpartition("/")[2]
     return bool(last) and last not in _LOCAL and not (last.startswith(".") and last.endswith(".tmp"))
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _secrets(url: str) -> list[str]:

@@ -1,7 +1,7 @@
 """What came out of a run: report.html, summary.json and a table for the terminal."""
 
 import os
-from html import escape
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,22 +10,16 @@ from m2s_lib.io import atomic_path, write_json
 from m2s_lib.runs.project import STAGE_NAME
 from m2s_lib.runs.record import RECORD, UNCOUNTED, read_record
 
-_CSS = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --dim: #595959; --paper: #fff; --line: #d0d0d0;
-  --link: #0b57a4; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8e8; --dim: #ababab; --paper: #16181b; --line: #3c4046; --link: #8ab8f0; }
+_FILES = {  # what a stage's folder may hold that the report links to
+    "executed notebook": "notebook.html",
+    "notebook file": "notebook.ipynb",
+    "notebook up to the failure": "notebook.failed.ipynb",
+    "record": RECORD,
 }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-a { color: var(--link); } p, figcaption { color: var(--dim); }
-table { border-collapse: collapse; width: 100%; } caption { text-align: left; color: var(--dim); }
-th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
-  border-bottom: 1px solid var(--line); }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-figure { margin: 1.5rem 0; } figure img { max-width: 100%; height: auto; background: #fff; }
-pre { overflow-x: auto; border-left: 3px solid var(--line); padding-left: 1rem; }
-"""
+_MATH = re.compile(  # code is left as it is; a dollar before a space or a digit ends no equation
+    r"(```.*?```|`[^`]*`)|\$\$(.+?)\$\$|(?<![\\$])\$(?=\S)([^$\n]+?)(?<=[^\s\\])\$(?!\d)", re.S
+)
+_FETCHED = ("require_js", "mathjax", "jquery", "mermaid_js", "mermaid_layout_elk_js", "widget_renderer")
 
 
 def read_stages(run_dir: str | os.PathLike) -> dict[str, dict]:
@@ -35,12 +29,12 @@ def read_stages(run_dir: str | os.PathLike) -> dict[str, dict]:
     """
     run_dir = Path(run_dir)
     folders = sorted(p for p in run_dir.glob("*") if STAGE_NAME.fullmatch(p.name) and (p / RECORD).is_file())
-    found = {p.name: read_record(run_dir, p.name) for p in folders}
-    if not found:
+    stages = {p.name: read_record(run_dir, p.name) for p in folders}
+    if not stages:
         raise M2SError(
             f"{run_dir} is not a run directory: it holds no NN_name/run.json (m2s run PROFILE makes one)"
         )
-    return found
+    return stages
 
 
 def headline(record: dict) -> dict[str, object]:
@@ -94,80 +88,59 @@ def write_summary(run_dir: str | os.PathLike) -> Path:
 
 
 def write_report(run_dir: str | os.PathLike) -> Path:
-    """Write report.html, one HTML page per executed notebook, and summary.json; returns the report's path.
+    """Writes report.html, one HTML page per executed notebook, and summary.json; returns the report's path.
 
-    All links are relative, so the run directory can be moved or sent; all text from records is escaped.
+    A stage that failed is in it with its error. All links are relative, so the run directory can be moved or
+    sent; nothing is fetched from elsewhere; all text from records is escaped.
     """
+    import jinja2
+
     run_dir = Path(run_dir)
     stages = read_stages(run_dir)
     write_summary(run_dir)
     for stage in stages:
         _export_notebook(run_dir / stage)
-    name = escape(Path(os.path.abspath(run_dir)).name)
-    done = sum(r.get("status") == "done" for r in stages.values())
-    parts = [
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        f"<title>Movies2Scenes run {name}</title>",
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<style>{_CSS}</style></head><body><main>",
-        f"<h1>Movies2Scenes run {name}</h1>",
-        f'<p>{done} of {len(stages)} stages done. All numbers: <a href="summary.json">summary.json</a></p>',
-        _stage_table(stages),
-        *(_section(run_dir, stage, record) for stage, record in stages.items()),
-        "</main></body></html>\n",
-    ]
-    path = run_dir / "report.html"
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(parts), encoding="utf-8")
-    return path
-
-
-def _stage_table(stages: dict[str, dict]) -> str:
-    titles = ("Stage", "Status", "Seconds", "Peak memory, MB", "What came out")
-    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
-    rows = "".join(_stage_row(stage, record) for stage, record in stages.items())
-    caption = "<caption>Stages, in run order</caption>"
-    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _stage_row(stage: str, record: dict) -> str:
-    status = escape(str(record.get("status", "unreadable")))
-    memory = record.get("peak_memory_mb")
-    main = "<br>".join(f"{escape(str(k))}: {escape(show(v))}" for k, v in headline(record).items())
-    numbers = (_seconds(record), "" if memory is None else f"{memory:,.0f}")
-    cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
-    return f'<tr><td><a href="#{stage}">{stage}</a></td><td>{status}</td>{cells}<td>{main}</td></tr>'
-
-
-def _section(run_dir: Path, stage: str, record: dict) -> str:
-    files = [("executed notebook", "notebook.html"), ("notebook file", "notebook.ipynb")]
-    files += [("notebook up to the failure", "notebook.failed.ipynb"), ("record", RECORD)]
-    links = [_link(f"{stage}/{file}", text) for text, file in files if (run_dir / stage / file).is_file()]
-    error = f"<pre>{escape(str(record['error']))}</pre>" if record.get("error") else ""
-    figures = [
-        _figure(stage, f) for f in record.get("figures") or [] if (run_dir / stage / f["png"]).is_file()
-    ]
-    return "\n".join(
-        [
-            f'<section id="{stage}"><h2>{stage}</h2>',
-            f"<p>{' · '.join(links)}</p>",
-            error,
-            *figures,
-            "</section>",
-        ]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(
+        (Path(__file__).parent / "templates" / "report.html").read_text(encoding="utf-8")
     )
+    page = template.render(
+        name=Path(os.path.abspath(run_dir)).name,
+        done=sum(r.get("status") == "done" for r in stages.values()),
+        stages=[_shown(run_dir, stage, record) for stage, record in stages.items()],
+    )
+    with atomic_path(run_dir / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return run_dir / "report.html"
 
 
-def _figure(stage: str, figure: dict) -> str:
-    alt = escape(figure.get("alt") or f"Figure {figure['id']} of {stage}", quote=True)
-    links = " · ".join(_link(f"{stage}/{figure[k]}", k.upper()) for k in ("pdf", "csv") if figure.get(k))
-    source = quote(f"{stage}/{figure['png']}")
-    image = f'<img src="{source}" alt="{alt}" loading="lazy">'
-    return f"<figure>{image}<figcaption>{escape(figure['id'])} · {links}</figcaption></figure>"
+def _shown(run_dir: Path, stage: str, record: dict) -> dict:
+    """Returns what the page shows of a stage."""
+    memory = record.get("peak_memory_mb")
+    figures = [f for f in record.get("figures") or [] if (run_dir / stage / f["png"]).is_file()]
+    return {
+        "name": stage,
+        "status": record.get("status", "unreadable"),
+        "seconds": _seconds(record),
+        "memory": "" if memory is None else f"{memory:,.0f}",
+        "headline": [(key, show(value)) for key, value in headline(record).items()],
+        "links": [
+            (text, quote(f"{stage}/{file}"))
+            for text, file in _FILES.items()
+            if (run_dir / stage / file).is_file()
+        ],
+        "error": record.get("error", ""),
+        "figures": [_shown_figure(stage, figure) for figure in figures],
+    }
 
 
-def _link(path: str, text: str) -> str:
-    return f'<a href="{quote(path)}">{escape(text)}</a>'
+def _shown_figure(stage: str, figure: dict) -> dict:
+    return {
+        "id": figure["id"],
+        "image": quote(f"{stage}/{figure['png']}"),
+        "alt": figure.get("alt") or f"Figure {figure['id']} of {stage}",
+        "links": [(k.upper(), quote(f"{stage}/{figure[k]}")) for k in ("pdf", "csv") if figure.get(k)],
+    }
 
 
 def _seconds(record: dict) -> str:
@@ -175,7 +148,7 @@ def _seconds(record: dict) -> str:
 
 
 def _export_notebook(folder: Path) -> None:
-    """notebook.html beside notebook.ipynb, made again only when that is newer."""
+    """Writes notebook.html beside notebook.ipynb, again only when that is newer; equations are MathML."""
     source, page = folder / "notebook.ipynb", folder / "notebook.html"
     if not source.is_file() or (page.is_file() and page.stat().st_mtime >= source.stat().st_mtime):
         return
@@ -183,6 +156,23 @@ def _export_notebook(folder: Path) -> None:
     from nbconvert import HTMLExporter
 
     node = nbformat.read(source, as_version=4)
-    body, _ = HTMLExporter().from_notebook_node(node, resources={"metadata": {"name": folder.name}})
+    for cell in node.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _MATH.sub(_as_mathml, cell.source)
+    exporter = HTMLExporter(**{f"{name}_url": "" for name in _FETCHED})
+    body, _ = exporter.from_notebook_node(node, resources={"metadata": {"name": folder.name}})
     with atomic_path(page) as temporary:
         temporary.write_text(body, encoding="utf-8")
+
+
+def _as_mathml(match: re.Match) -> str:
+    """Returns an equation as MathML, which browsers show by themselves; as it is where it is no LaTeX."""
+    from latex2mathml.converter import convert
+
+    code, block, inline = match.groups()
+    if code is not None:
+        return code
+    try:
+        return convert(block or inline, display="block" if block else "inline")
+    except Exception:  # it has kinds of its own, and a price in dollars is no equation
+        return match[0]

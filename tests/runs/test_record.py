@@ -11,7 +11,8 @@ import pytest
 
 from m2s_lib.errors import M2SError
 from m2s_lib.io import fingerprint, read_json, write_json
-from m2s_lib.runs import open_stage
+from m2s_lib.runs import kernel, open_stage
+from m2s_lib.runs.cli import main
 from m2s_lib.runs.record import (
     Fingerprints,
     code_changed,
@@ -249,9 +250,33 @@ def test_films_inside_a_run_or_the_project_move_with_it(toy, tmp_path):
 
 
 def test_films_that_cannot_have_moved(done, own_films, tmp_path):
-    with pytest.raises(
-        M2SError, match="has no films of its own that could have moved: stage 01 reads 'embedded'"
-    ):
+    with pytest.raises(M2SError, match="has no films of its own that could have moved"):
         moved_films(done / "runs/toy", tmp_path, done)
     with pytest.raises(M2SError, match="none is no folder: name the one that films_dir"):
         moved_films(own_films[0], tmp_path / "none", done)
+
+
+def test_the_command_says_where_films_are_now(toy, ran, tmp_path, monkeypatch):
+    notebook = toy / "notebooks/01_numbers.ipynb"
+    text = notebook.read_text().replace("source = ", "films_dir = ")
+    notebook.write_text(text.replace("# file |", "# folder |"))
+    films = tmp_path / "films"
+    films.mkdir()
+    execute = kernel.execute
+
+    def reads_films(node, folder, *rest):
+        execute(node, folder, *rest)
+        if folder.name == "01_numbers":
+            record = read_json(folder / "run.json")
+            inputs = [{"path": str(films), "fingerprint": fingerprint(now)}]
+            write_json(folder / "run.json", record | {"inputs": inputs})
+
+    now = films
+    monkeypatch.setattr(kernel, "execute", reads_films)
+    assert main(["run", "toy", "--films-dir", str(films)]) == 0
+    now = films.rename(tmp_path / "now")
+    ran.clear()
+    assert main(["run", "toy", "--films-dir", str(now)]) == 0
+    assert ran == []
+    assert main(["run", "toy", "--only", "02", "--films-dir", str(now), "-p", "02.power=3"]) == 0
+    assert ran == ["02_sums"]

@@ -3,6 +3,7 @@
 import re
 from html.parser import HTMLParser
 
+import nbformat
 import pytest
 
 from m2s_lib.errors import M2SError
@@ -110,3 +111,31 @@ def test_metrics_as_text():
         "e": 3,
     }
     assert headline({}) == {}
+
+
+def test_a_page_fetches_nothing_and_its_equations_need_no_script(done):
+    folder = done / "runs" / "toy" / "02_sums"
+    node = nbformat.read(folder / "notebook.ipynb", as_version=4)
+    text = "The loss is $x_1 < 2$, not `$5`:\n\n$$\n\\frac{a}{b}\n$$\n\nIt costs 3 $ and \\$4."
+    node.cells.append(nbformat.v4.new_markdown_cell(text))
+    nbformat.write(node, folder / "notebook.ipynb")
+    write_report(folder.parent)
+    page = (folder / "notebook.html").read_text()
+    assert [a for a in Page(page).links if a.startswith(("http", "//"))] == []
+    assert not re.search(r"(import|from|url|src|href)[ (=]*['\"]?(https?:)?//", page)
+    assert page.count("<math ") == 2
+    assert "<mfrac><mrow><mi>a</mi></mrow><mrow><mi>b</mi></mrow></mfrac>" in page
+    assert "<code>$5</code>" in page
+    assert "It costs 3 $ and" in page
+
+
+def test_a_failed_stage_is_in_the_report(done):
+    run = done / "runs" / "toy"
+    record = read_json(run / "02_sums" / "run.json")
+    write_json(run / "02_sums" / "run.json", {"stage": "02_sums", "status": "failed", "error": "cell 3: <b>"})
+    (run / "02_sums" / "notebook.ipynb").rename(run / "02_sums" / "notebook.failed.ipynb")
+    text = write_report(run).read_text()
+    assert "<pre>cell 3: &lt;b&gt;</pre>" in text
+    assert "2 of 3 stages done" in text
+    assert "02_sums/notebook.failed.ipynb" in Page(text).links
+    assert record["status"] == "done"
