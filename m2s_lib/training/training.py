@@ -143,7 +143,7 @@ class Training:
     def log(self) -> pd.DataFrame:
         """step, epoch, loss, accuracy, lr, pairs_per_s, and alignment and uniformity of the last batch of
         each epoch (NaN in other rows)."""
-        return pd.DataFrame(self.rows, columns=COLUMNS)
+        return pd.DataFrame(self.rows, columns=COLUMNS, dtype=None if self.rows else float)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """This process's rows of one batch after another, on the device, from where a checkpoint ends.
