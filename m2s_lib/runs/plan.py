@@ -198,7 +198,6 @@ def missing_paths(plan: Plan) -> list[str]:
 
     What a stage of some run writes (its path names the stage) need not be there yet.
     """
-    from m2s_lib.runs.record import locate
 
     known = read_parameters(plan.root / "notebooks")
     problems = []
