@@ -25,7 +25,6 @@ __all__ = ["Explorer", "ScenePairs", "explore", "explorer_figure"]
 
 ABSENT = "The live explorer opens here when this notebook is run in JupyterLab; above is its first view."
 _NONE = ("none", "")
-_COLOURS = [("by score", "score"), ("by rank: nearest to farthest", "share")]
 
 
 def explore(scenes: ScenePairs, film_a: str = "", film_b: str = "", **view):
@@ -92,14 +91,11 @@ class Explorer(Screen):
         names = [(encoder_words(name), name) for name in self.data.views]
         self.encoder = widgets.Dropdown(options=names, description="Encoder")
         self.other = widgets.Dropdown(options=[_NONE], description="Compare with")
-        self.colours = widgets.Dropdown(options=_COLOURS, description="Colours")
         self.count = widgets.IntSlider(min=0, max=1, description="Pairs marked")
         self.watch(self.encoder, lambda v: self.change(states.choose_encoder, v))
         self.watch(self.other, lambda v: self.change(states.choose_second, v))
-        self.watch(self.colours, lambda v: self.change(states.choose_colours, v))
         self.watch(self.count, lambda v: self.change(states.mark, v))
-        parts = {"encoder": self.encoder, "second": self.other, "colours": self.colours, "count": self.count}
-        return fields(parts)
+        return fields({"encoder": self.encoder, "second": self.other, "count": self.count})
 
     # -- events --
 
@@ -178,6 +174,6 @@ class Explorer(Screen):
         others = [_NONE, *((encoder_words(n), n) for n in self.data.views if n != state.encoder)]
         set_options(self.other, others, state.second)
         self.count.max = max(len(self.data.scores(state.encoder, state.film_a, state.film_b).picks), 1)
-        self.encoder.value, self.colours.value, self.count.value = state.encoder, state.colours, state.marked
+        self.encoder.value, self.count.value = state.encoder, state.marked
         self.map.show(self.data, state)
         self.cards.html = cards_html(self.data, state)

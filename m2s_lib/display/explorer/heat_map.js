@@ -4,8 +4,8 @@ const PAGE = `
 <div class="m2s-map-head"><b class="m2s-name"></b>
   <button type="button" class="m2s-less" title="smaller cells" aria-label="smaller cells">−</button>
   <button type="button" class="m2s-more" title="larger cells" aria-label="larger cells">+</button>
-  <span class="m2s-low"></span><canvas class="m2s-scale" width="256" height="1" aria-hidden="true"></canvas>
-  <span class="m2s-high"></span></div>
+  <span>farthest</span><canvas class="m2s-scale" width="256" height="1" aria-hidden="true"></canvas>
+  <span>nearest</span></div>
 <div class="m2s-scroll"><div class="m2s-sheet">
   <div class="m2s-corner"><span class="m2s-name-b"></span><span class="m2s-name-a"></span></div>
   <div class="m2s-axis m2s-across" aria-hidden="true"></div><div class="m2s-axis m2s-down" aria-hidden="true"></div>
@@ -74,14 +74,8 @@ function render({ model, el }) {
     reach();
   }
 
-  function paint() {   // one pixel a cell, enlarged by the browser: on new cells and on another scale only
-    if (!data) return;
-    const share = model.get("colours") === "share", [low, high] = model.get("limits");
-    const colours = new Uint8Array(65536);
-    for (let k = 0; k < 65536; k++) {
-      const t = share ? data.shares[k] : (value(k) - low) / (high - low || 1);
-      colours[k] = Math.max(0, Math.min(255, Math.round(255 * t)));
-    }
+  function paint() {   // one pixel a cell, enlarged by the browser; coloured by rank, one scale for all encoders
+    const colours = Uint8Array.from(data.shares, t => Math.round(255 * t));
     const fill = (image, count, colour) => {
       for (let k = 0; k < count; k++) {
         const c = 3 * colour(k);
@@ -94,8 +88,6 @@ function render({ model, el }) {
     const cellsImage = new ImageData(data.columns, data.rows);
     canvas.getContext("2d").putImageData(fill(cellsImage, data.levels.length, k => colours[data.levels[k]]), 0, 0);
     part(".m2s-scale").getContext("2d").putImageData(fill(new ImageData(256, 1), 256, k => k), 0, 0);
-    part(".m2s-low").textContent = share ? "farthest" : short(low);
-    part(".m2s-high").textContent = share ? "nearest" : short(high);
   }
 
   function layout() {   // the size of a cell, and all that hangs on it
@@ -252,7 +244,7 @@ function render({ model, el }) {
     part(".m2s-name-a").textContent = "A ↓ " + model.get("titles")[0];
     plot.setAttribute("aria-label", model.get("label"));
   };
-  const events = [["change:cell", follow], ["change:marks", overlay], ["change:colours change:limits", paint],
+  const events = [["change:cell", follow], ["change:marks", overlay],
     ["change:head change:titles change:label", say], ["msg:custom", receive]];
   const all = on => { for (const [names, handle] of events) for (const name of names.split(" ")) model[on](name, handle); };
   all("on");

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 
 from m2s_lib.display.explorer.data import PairScores, ScenePairs
-from m2s_lib.display.explorer.state import KEYS, ExplorerState, colour_limits, marked_cells
+from m2s_lib.display.explorer.state import KEYS, ExplorerState, marked_cells
 from m2s_lib.display.filmstrips import proportions
 from m2s_lib.display.panel import PANEL_CSS
 from m2s_lib.display.scene_html import thumbnail
@@ -64,8 +64,6 @@ class HeatMap(anywidget.AnyWidget):
     shots = traitlets.Int(9).tag(sync=True)
     cell = traitlets.List([0, 0]).tag(sync=True)
     marks = traitlets.List().tag(sync=True)
-    colours = traitlets.Unicode("score").tag(sync=True)
-    limits = traitlets.List([0.0, 1.0]).tag(sync=True)
     titles = traitlets.List(["", ""]).tag(sync=True)
     starts_a = traitlets.List().tag(sync=True)
     starts_b = traitlets.List().tag(sync=True)
@@ -114,7 +112,6 @@ class HeatMap(anywidget.AnyWidget):
                 self.aspects = [proportions(s) for s in stores.values()]
                 self.titles = [scenes.title(state.film_a), scenes.title(state.film_b)]
             self.head, self.label = encoder_words(state.encoder), map_label(scenes, state, state.encoder)
-            self.colours, self.limits = state.colours, list(colour_limits(scenes, state))
             self.marks, self.cell = marked_cells(scenes, state, state.encoder), [state.shot_a, state.shot_b]
         if new:
             self._send_cells(films)

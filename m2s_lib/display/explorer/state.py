@@ -13,7 +13,6 @@ from m2s_lib.display.screen import SceneKey, ScreenState, handler
 from m2s_lib.errors import M2SError
 from m2s_lib.io import write_json
 
-COLOURS = ("score", "share")
 ARROWS = {"ArrowUp": (-1, 0), "ArrowDown": (1, 0), "ArrowLeft": (0, -1), "ArrowRight": (0, 1)}
 KEYS = (*ARROWS, "n", "p", "Home", "End", "e")  # that change the state; space plays
 QUERY = "query.json"
@@ -30,7 +29,6 @@ class ExplorerState(ScreenState):
     shot_a: int = 0  # first shot of the chosen scene of A: row of B
     shot_b: int = 0  # first shot of the chosen scene of B: column of B
     marked: int = 0  # scene pairs that are marked, the best ones
-    colours: str = "score"  # of the heat map; "share": of the windows that score lower
     shows_call: bool = False
 
 
@@ -44,7 +42,6 @@ def open_state(
     shot_a: int | None = None,
     shot_b: int | None = None,
     marked: int | None = None,
-    colours: str = "",
 ) -> ExplorerState:
     """The state that `explore` and `explorer_figure` begin with.
 
@@ -53,19 +50,14 @@ def open_state(
         encoder: one of `scenes.views`, '' the first. second: another to compare with, '' for none.
         shot_a, shot_b: first shots of the chosen scenes; None takes the best scene pair.
         marked: how many scene pairs are marked; None marks those that mining keeps.
-        colours: "score", or "share" (of the windows that score lower: the same scale for every encoder);
-            '' is "share" with a second encoder and "score" without.
 
     Raises:
-        M2SError: unknown films, encoders or colours, scenes outside the films.
+        M2SError: unknown films or encoders, scenes outside the films.
     """
     if not film_a and not film_b:
         film_a, film_b = scenes.best_pair()
     elif not film_a or not film_b:
         raise M2SError(f"name both films or neither: film_a is {film_a!r}, film_b is {film_b!r}")
-    colours = colours or ("share" if second else "score")
-    if colours not in COLOURS:
-        raise M2SError(f"colours is {colours!r}: choose one of {', '.join(COLOURS)}")
     encoder = encoder or next(iter(scenes.views))
     scores = scenes.scores(encoder, film_a, film_b)
     if second:
@@ -73,7 +65,7 @@ def open_state(
     best = scores.picks.iloc[0]
     i = int(best.shot_a) if shot_a is None else int(shot_a)
     j = int(best.shot_b) if shot_b is None else int(shot_b)
-    state = ExplorerState(film_a, film_b, encoder, second, colours=colours)
+    state = ExplorerState(film_a, film_b, encoder, second)
     _check_cell(scenes, state, scores, i, j)
     count = scores.n_kept if marked is None else min(max(int(marked), 0), len(scores.picks))
     return replace(state, shot_a=i, shot_b=j, marked=count)
@@ -82,9 +74,7 @@ def open_state(
 @handler
 def choose_films(scenes: ScenePairs, state: ExplorerState, film_a: str, film_b: str) -> ExplorerState:
     """Another film pair, at its best scene pair."""
-    fresh = open_state(
-        scenes, film_a, film_b, encoder=state.encoder, second=state.second, colours=state.colours
-    )
+    fresh = open_state(scenes, film_a, film_b, encoder=state.encoder, second=state.second)
     return replace(fresh, shows_call=state.shows_call)
 
 
@@ -93,20 +83,17 @@ def choose_encoder(scenes: ScenePairs, state: ExplorerState, encoder: str) -> Ex
     """Another encoder on the same films and the same scenes; it marks what it would keep."""
     scores = scenes.scores(encoder, state.film_a, state.film_b)
     second = "" if state.second == encoder else state.second
-    colours = state.colours if second == state.second else "score"
-    return replace(state, encoder=encoder, second=second, colours=colours, marked=scores.n_kept)
+    return replace(state, encoder=encoder, second=second, marked=scores.n_kept)
 
 
 @handler
 def choose_second(scenes: ScenePairs, state: ExplorerState, second: str) -> ExplorerState:
-    """A second encoder to compare with, '' for none. Scores of two encoders have different scales, so the
-    colours become shares, which have not."""
+    """A second encoder to compare with, '' for none."""
     if second == state.encoder:
         raise M2SError(f"{second} is the first encoder already: choose another one to compare with")
     if second:
         scenes.scores(second, state.film_a, state.film_b)
-    colours = "share" if second and not state.second else "score" if not second else state.colours
-    return replace(state, second=second, colours=colours)
+    return replace(state, second=second)
 
 
 @handler
@@ -115,12 +102,6 @@ def switch_encoders(scenes: ScenePairs, state: ExplorerState) -> ExplorerState:
     if not state.second:
         raise M2SError("there is one encoder: choose a second one to compare with")
     return replace(state, encoder=state.second, second=state.encoder)
-
-
-@handler
-def choose_colours(scenes: ScenePairs, state: ExplorerState, colours: str) -> ExplorerState:
-    """Colours by score or by share."""
-    return replace(state, colours=colours if colours in COLOURS else state.colours)
 
 
 @handler
@@ -202,18 +183,10 @@ def chosen(scenes: ScenePairs, state: ExplorerState) -> tuple[SceneKey, SceneKey
 
 def call_text(state: ExplorerState, function: str = "explorer_figure") -> str:
     """The library call that draws this state; with `explore` instead it opens it live."""
-    words = [
-        f"shot_a={state.shot_a}, shot_b={state.shot_b}, marked={state.marked}, colours={state.colours!r}"
-    ]
+    words = [f"shot_a={state.shot_a}, shot_b={state.shot_b}, marked={state.marked}"]
     words.insert(0, f"encoder={state.encoder!r}" + (f", second={state.second!r}" if state.second else ""))
     inside = "".join(f"    {w},\n" for w in (f"scenes, {state.film_a!r}, {state.film_b!r}", *words))
     return f"from m2s_lib.display.explorer.explorer import {function}\n\n{function}(\n{inside})"
-
-
-def colour_limits(scenes: ScenePairs, state: ExplorerState) -> tuple[float, float]:
-    """Scores of the first and last colour: the same for both encoders when two are compared."""
-    shown = [scenes.scores(e, state.film_a, state.film_b) for e in (state.encoder, state.second) if e]
-    return min(s.low for s in shown), max(s.high for s in shown)
 
 
 def marked_cells(scenes: ScenePairs, state: ExplorerState, encoder: str) -> list[list[int]]:

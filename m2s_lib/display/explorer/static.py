@@ -4,7 +4,7 @@ import numpy as np
 
 from m2s_lib.display.explorer.data import ScenePairs
 from m2s_lib.display.explorer.draw import facts_words
-from m2s_lib.display.explorer.state import ExplorerState, chosen, colour_limits, open_state
+from m2s_lib.display.explorer.state import ExplorerState, chosen, open_state
 from m2s_lib.display.figures.base import LINE, MARGIN, Page, fitted, scene_strip
 from m2s_lib.display.figures.plots import largest_of, mark_pairs
 from m2s_lib.display.filmstrips import timecode_range
@@ -24,7 +24,7 @@ def explorer_figure(scenes: ScenePairs, film_a: str = "", film_b: str = "", **vi
 
     Args:
         scenes: films, stores, encoders.
-        film_a, film_b, view: what is drawn: encoder, second, shot_a, shot_b, marked, colours, as in
+        film_a, film_b, view: what is drawn: encoder, second, shot_a, shot_b, marked, as in
             `state.open_state`.
 
     Raises:
@@ -63,13 +63,11 @@ def _draw_map(page: Page, scenes: ScenePairs, state: ExplorerState, encoder: str
 
 def _map_axes(fig, top: float, scenes: ScenePairs, state: ExplorerState, encoder: str, tall: float) -> None:
     scores = scenes.scores(encoder, state.film_a, state.film_b)
-    share = state.colours == "share"
-    values = shares(scores.b) if share else scores.b
-    low, high = (0.0, 1.0) if share else colour_limits(scenes, state)
+    values = shares(scores.b)  # the same scale for every encoder
     axes, (u, v) = axes_at(fig, MARGIN + _LEFT, top, _MAP, tall), values.shape
     extent = (-0.5, v - 0.5, u - 0.5, -0.5)
     cells = largest_of(values)[0]
-    image = axes.imshow(cells, extent=extent, aspect="auto", vmin=low, vmax=high, interpolation="nearest")
+    image = axes.imshow(cells, extent=extent, aspect="auto", vmin=0, vmax=1, interpolation="nearest")
     if len(picks := scores.picks.head(state.marked)):
         mark_pairs(axes, picks, _NUMBERED)
     for colour, wide in (("black", 3.4), ("white", 1.6)):
@@ -81,7 +79,7 @@ def _map_axes(fig, top: float, scenes: ScenePairs, state: ExplorerState, encoder
         axis.set_ticks(at, [shot_time(store, i) for i in at])
         axis.set_label_text(safe_text(f"{name}: {scenes.title(film)}", 44), size=8)
     bar = fig.colorbar(image, cax=axes_at(fig, MARGIN + _LEFT + _MAP + 0.1, top, _BAR, tall))
-    bar.set_ticks([low, high], labels=["far", "near"] if share else [f"{low:.3g}", f"{high:.3g}"])
+    bar.set_ticks([0, 1], labels=["far", "near"])
 
 
 def shares(b: np.ndarray) -> np.ndarray:

@@ -122,8 +122,7 @@ def test_another_encoder_keeps_the_scenes_and_marks_its_own(scenes, state):
     cells = picks[["shot_a", "shot_b", "rank"]].head(other.marked).assign(both=0).values.tolist()
     assert marked_cells(scenes, other, "second") == cells
     both = states.choose_second(scenes, state, "second")
-    assert both.colours == "share"  # scores of two encoders have different scales
-    assert states.choose_second(scenes, both, "").colours == "score"
+    assert states.choose_second(scenes, both, "").second == ""
     assert "is the first encoder already" in states.choose_second(scenes, state, "first").error
     assert states.choose_encoder(scenes, both, "second").second == ""
     switched = states.press(scenes, both, "e")
@@ -132,9 +131,7 @@ def test_another_encoder_keeps_the_scenes_and_marks_its_own(scenes, state):
     for i, j, _, agreed in marked_cells(scenes, both, "first"):
         near = [abs(i - k) < N and abs(j - m) < N for k, m, *_ in marked_cells(scenes, both, "second")]
         assert agreed == any(near)
-    low, high = states.colour_limits(scenes, both)
     scores = [scenes.scores(e, "a", "b") for e in ("first", "second")]
-    assert (low, high) == (min(s.low for s in scores), max(s.high for s in scores))
     corner = states.choose_cell(scenes, both, 0, 0)
     best = int(scores[1].b[:, 0].argmax())
     assert f'data-film="a" data-shot="{best}"' in second_html(scenes, corner)
@@ -184,7 +181,7 @@ def test_the_copied_call_draws_the_same_view(scenes, state):
     exec(call_text(moved), named)  # it is what a person pastes
     expected = explorer_figure(scenes, "a", "b", second="second", shot_a=3, shot_b=2, marked=moved.marked)
     drawn = explorer_figure(scenes, "a", "b", encoder="first", second="second", shot_a=3, shot_b=2,
-                            marked=moved.marked, colours="share")  # fmt: skip
+                            marked=moved.marked)  # fmt: skip
     assert drawn.m2s_alt == expected.m2s_alt
     assert "explorer_figure(" in call_text(moved)
     assert "3" in drawn.m2s_alt or drawn.m2s_alt
