@@ -17,7 +17,8 @@ from m2s_lib.display.explorer.state import ExplorerState, open_state
 from m2s_lib.display.explorer.static import explorer_figure
 from m2s_lib.display.export import KINDS
 from m2s_lib.display.panel import headless
-from m2s_lib.display.screen import Films, Players, SceneKey, Screen, fields, play, set_options
+from m2s_lib.display.screen import Players, Screen, fields, set_options
+from m2s_lib.display.screen_state import Films, SceneKey, play
 from m2s_lib.display.words import encoder_words
 from m2s_lib.errors import M2SError
 
@@ -74,9 +75,9 @@ class Explorer(Screen):
             panel.on_key(self.guard(self.press))
         main = widgets.Box([self.map, self.pair])
         main.add_class("m2s-main")
-        return [self._film_fields(), self._view_fields(), main, self.cards]
+        return [fields(self._film_fields() | self._view_fields()), main, self.cards]
 
-    def _film_fields(self) -> widgets.Widget:
+    def _film_fields(self) -> dict[str, widgets.Widget]:
         self.search, self.films, controls = {}, {}, {}
         for side in "ab":
             words = f"words of the title of film {side.upper()}"
@@ -85,9 +86,9 @@ class Explorer(Screen):
             self.watch(self.search[side], lambda _: self._fill_lists())
             self.watch(self.films[side], lambda _: self._films_chosen())
             controls |= {f"search-{side}": self.search[side], f"films-{side}": self.films[side]}
-        return fields(controls)
+        return controls
 
-    def _view_fields(self) -> widgets.Widget:
+    def _view_fields(self) -> dict[str, widgets.Widget]:
         names = [(encoder_words(name), name) for name in self.data.views]
         self.encoder = widgets.Dropdown(options=names, description="Encoder")
         self.other = widgets.Dropdown(options=[_NONE], description="Compare with")
@@ -95,7 +96,7 @@ class Explorer(Screen):
         self.watch(self.encoder, lambda v: self.change(states.choose_encoder, v))
         self.watch(self.other, lambda v: self.change(states.choose_second, v))
         self.watch(self.count, lambda v: self.change(states.mark, v))
-        return fields({"encoder": self.encoder, "second": self.other, "count": self.count})
+        return {"encoder": self.encoder, "second": self.other, "count": self.count}
 
     # -- events --
 

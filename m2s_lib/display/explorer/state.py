@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from m2s_lib.display.explorer.data import PairScores, ScenePairs
-from m2s_lib.display.screen import SceneKey, ScreenState, handler
+from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
 from m2s_lib.errors import M2SError
 from m2s_lib.io import write_json
 
@@ -165,7 +165,7 @@ def use_as_query(scenes: ScenePairs, state: ExplorerState, side: str) -> Explore
     return replace(
         state,
         notice=f"The scene of {scenes.title(film)} from shot {shot} is the query now: in "
-        '08_retrieval_gallery, press "take the explorer\'s scene".',
+        '08_retrieval_gallery, press "explorer\'s scene".',
     )
 
 

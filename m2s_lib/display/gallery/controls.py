@@ -46,7 +46,7 @@ class Controls:
             "search": widgets.Text(description="Find a film", placeholder="words of its title"),
             "film": widgets.Dropdown(description="Query film", options=films),
             "scene": widgets.Dropdown(description="Scene at", options=[("", 0)]),
-            "explorer": _button("take the explorer's scene", 'what "use as query" in 03 handed over'),
+            "explorer": _button("explorer's scene", 'what "use as query" in 03 handed over'),
             "path": widgets.Text(description="Or a file", placeholder="path of a video"),
             "from": widgets.BoundedFloatText(description="From second", value=0.0, **seconds),
             "to": widgets.BoundedFloatText(description="To second", value=30.0, **seconds),
@@ -67,7 +67,7 @@ class Controls:
             values = [(plain_words(v), v) for v in list_labels(self.collection, column)]
             if values:
                 parts[column] = widgets.Dropdown(description=column.title(), options=[_ANY, *values])
-        return parts | {"own_film": widgets.Checkbox(description="the query's own film too", indent=False)}
+        return parts | {"own_film": widgets.Checkbox(description="own film too", indent=False)}
 
     def _fill_films(self) -> None:
         """The list of films as the search asks; the query's film stays in it."""

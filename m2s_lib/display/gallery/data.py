@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from m2s_lib.display.screen import Films, SceneKey, ScreenState
+from m2s_lib.display.screen_state import Films, SceneKey, ScreenState
 from m2s_lib.display.style import timecode
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore

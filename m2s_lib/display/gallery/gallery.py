@@ -18,7 +18,8 @@ from m2s_lib.display.gallery.draw import CSS, gallery_html, static_html
 from m2s_lib.display.gallery.export import export_results
 from m2s_lib.display.gallery.state import open_state
 from m2s_lib.display.panel import Panel, headless, voila
-from m2s_lib.display.screen import Films, Players, Screen
+from m2s_lib.display.screen import Players, Screen
+from m2s_lib.display.screen_state import Films
 from m2s_lib.display.words import encoder_words
 
 __all__ = ["Gallery", "gallery_view", "open_gallery"]

@@ -21,7 +21,7 @@ from m2s_lib.display.gallery.data import (
     store_of,
     title_of,
 )
-from m2s_lib.display.screen import handler, play
+from m2s_lib.display.screen_state import handler, play
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.stretch import range_store
 from m2s_lib.io import read_json

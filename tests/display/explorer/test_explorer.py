@@ -12,7 +12,8 @@ from m2s_lib.display.explorer.heat_map import levels, map_label
 from m2s_lib.display.explorer.state import KEYS, call_text, marked_cells, open_state
 from m2s_lib.display.explorer.static import explorer_figure
 from m2s_lib.display.scene_html import messages_html
-from m2s_lib.display.screen import Players, SceneKey, dismiss, play
+from m2s_lib.display.screen import Players
+from m2s_lib.display.screen_state import SceneKey, dismiss, play
 from m2s_lib.errors import M2SError
 from tests.helpers.explorer_films import N, make_scenes
 
