@@ -18,12 +18,8 @@ function copied(button) {
   range.selectNodeContents(pre);
   getSelection().removeAllRanges();
   getSelection().addRange(range);
-  const say = ok => {
-    button.textContent = ok ? "copied" : "selected: press Ctrl+C";
-    setTimeout(() => { button.textContent = words; }, 1500);
-  };
-  if (navigator.clipboard) navigator.clipboard.writeText(pre.textContent).then(() => say(true), () => say(false));
-  else say(document.execCommand("copy"));
+  button.textContent = document.execCommand("copy") ? "copied" : "selected: press Ctrl+C";
+  setTimeout(() => { button.textContent = words; }, 1500);
 }
 
 /** The picture under the pointer, larger, beside it; returns what takes it away. */
@@ -49,7 +45,7 @@ function enlarge(root) {
 }
 
 /** Marks the shot of a strip that a video shows, and keeps the videos of a pair in step. */
-function watch(video, root) {
+function watch(video) {
   const together = video.closest(".m2s-together");
   const others = () => together ? [...together.querySelectorAll("video[src]")].filter(v => v !== video) : [];
   video.addEventListener("play", () => others().forEach(v => v.paused && v.play().catch(() => {})));
@@ -85,7 +81,7 @@ function render({ model, el }) {
     root.innerHTML = model.get("html");
     for (const video of root.querySelectorAll("video[data-clip]")) {
       const [old, paused] = playing.get(video.dataset.clip) || [];
-      if (!old) { watch(video, root); continue; }
+      if (!old) { watch(video); continue; }
       video.replaceWith(old);   // as it was: nothing begins again
       if (!paused) old.play().catch(() => {});
     }

@@ -64,12 +64,9 @@ def themes_figure(table: pd.DataFrame):
     for i, (row, metadata) in enumerate(names):
         mine = single[(single["row"] == row) & (single["metadata"] == metadata)].set_index("theme")
         mine = mine.reindex(order)["precision"]
-        style = {
-            "marker": _MARKS[i % len(_MARKS)],
-            "color": OKABE_ITO[i % len(OKABE_ITO)],
-            "linestyle": "none",
-        }
-        axes.plot(mine.to_numpy(), range(len(order)), label=safe_text(labels[i]), **style)
+        at = np.arange(len(order)) + 0.12 * (i - (len(names) - 1) / 2)  # equal values stay apart
+        style = {"color": OKABE_ITO[i % len(OKABE_ITO)], "linestyle": "none"}
+        axes.plot(mine.to_numpy(), at, _MARKS[i % len(_MARKS)], label=safe_text(labels[i]), **style)
     axes.set_yticks(range(len(order)), [safe_text(plain_words(t)) for t in order])
     axes.set_xlim(0, 1.02)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
