@@ -40,6 +40,7 @@ class Cut:
         film_id, title: of its film. path: of the film's file. fps: its frames a second.
         start_s, end_s: seconds from the film's first frame.
         name: of the clip. score: of the marker. note: more words for it.
+        timecode: of the file's first frame, '' for 00:00:00:00.
     """
 
     film_id: str
@@ -51,6 +52,7 @@ class Cut:
     name: str
     score: float
     note: str = ""
+    timecode: str = ""
 
 
 def write_export(
@@ -65,7 +67,8 @@ def write_export(
     Args:
         path: ends in one of `KINDS`. table: what a CSV holds. cuts: the clips of a timeline, in order.
         title: of the timeline.
-        timecodes: film_id -> timecode of the file's first frame, "HH:MM:SS:FF"; 00:00:00:00 where absent.
+        timecodes: film_id -> timecode of the file's first frame, "HH:MM:SS:FF", where it is another one than
+            the cuts have.
 
     Raises:
         M2SError: nothing to export, a film without frame rate, scenes without times, too many for an EDL.
@@ -90,7 +93,7 @@ def timeline_text(
     from opentimelineio import adapters
 
     _check(cuts)
-    timecodes = timecodes or {}
+    timecodes = {c.film_id: c.timecode for c in cuts} | dict(timecodes or {})
     if kind == "edl":
         return _edl(cuts, title, timecodes)
     timeline = _timeline(cuts, title, {c.film_id: exact_rate(c.fps) for c in cuts}, timecodes)

@@ -86,6 +86,8 @@ def test_an_edl_counts_frames_from_the_start_of_each_source():
     assert one[2:] == ("10:00:01:12", "10:00:03:12", "01:00:00:00", "01:00:02:00")  # 24 frames a second
     assert frames(two[2], 24) == 3600 * 24 + round(10.48 * NTSC)  # seconds, at A's rate
     assert frames(two[4], 24) == 3602 * 24
+    own = events(timeline_text("edl", [replace(A, timecode="02:00:00:00")], "one"))  # the file's own
+    assert own[0][2] == "02:00:01:00"
     assert "* b HAS 25 FRAMES PER SECOND: ITS TIMES ARE SECONDS" in text
     assert "Amelie" in text
     assert text.isascii()

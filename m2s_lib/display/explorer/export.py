@@ -48,6 +48,7 @@ def pair_cuts(scenes: ScenePairs, table: pd.DataFrame) -> list[Cut]:
             end_s=row[f"end_s_{side}"],
             name=f"pair {row['rank']} {side.upper()}",
             score=row["score"],
+            timecode=scenes.stores[film].metadata.get("timecode", ""),
             note=f"{shots_words(row[f'shot_{side}'], row['n_shots'])}, by {row['encoder']}",
         )
         for row in table.to_dict("records")

@@ -37,6 +37,7 @@ def scene_cuts(collection, table: pd.DataFrame) -> list[Cut]:
             end_s=row["end_s"],
             name=f"scene {row.get('rank', number)}",
             score=float(row.get("distance", 0.0)),
+            timecode=collection.stores[row["film_id"]].metadata.get("timecode", ""),
             note=", ".join(filter(None, (shots_words(row["shot"], row["n_shots"]), row.get("encoder", "")))),
         )
         for number, row in enumerate(table.to_dict("records"), start=1)
