@@ -1,5 +1,6 @@
 """Scenes as pictures: the keyframes of consecutive shots side by side, in the film's own proportions."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -88,6 +89,13 @@ def is_black(frames: np.ndarray) -> np.ndarray:
     return frames.mean(axis=(-3, -2, -1)) < BLACK
 
 
+@functools.lru_cache(maxsize=256)
+def start_times(store: ShotStore) -> np.ndarray:
+    """When each shot begins, seconds, float64 [n_shots]; kept, since a table is slow at single values."""
+    return store.shots["start_s"].to_numpy(dtype=float)
+
+
+@functools.lru_cache(maxsize=4096)
 def poster_shot(store: ShotStore, start: int, n: int) -> int:
     """The shot that stands for a scene: the one nearest to its middle whose picture is not black."""
     order = sorted(range(n), key=lambda j: abs(j - n // 2))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m2s_lib.display.filmstrips import check_scene, proportions, shown_frames, timecode_range
+from m2s_lib.display.filmstrips import check_scene, proportions, shown_frames, start_times, timecode_range
 from m2s_lib.display.playback import Clip
 from m2s_lib.display.style import NO_PICTURES, escape_html, timecode
 from m2s_lib.films.store.shot_store import ShotStore
@@ -45,7 +45,7 @@ def thumbnail(store: ShotStore, shot: int, height_px: int = STRIP_PX) -> bytes:
 
 def shot_time(store: ShotStore, shot: int) -> str:
     """When a shot begins, 'm:ss' or 'h:mm:ss'; 'shot 3' where that is unknown."""
-    at = timecode(float(store.shots["start_s"].iloc[shot])).removeprefix("0:")
+    at = timecode(start_times(store)[shot]).removeprefix("0:")
     return at or f"shot {shot}"
 
 
@@ -101,7 +101,7 @@ def filmstrip_html(
 
 
 def _shot_html(store: ShotStore, shot: int, title: str, height_px: int, live: bool) -> str:
-    at, start = shot_time(store, shot), float(store.shots["start_s"].iloc[shot])
+    at, start = shot_time(store, shot), start_times(store)[shot]
     alt = f"{title}, shot {shot}" + ("" if at.startswith("shot") else f" at {at}")
     inside = f"{picture_html(store, shot, alt, height_px)}<small>{at}</small>"
     about = f'class="m2s-shot" data-at="{start:.3f}"'

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from typing import NamedTuple, Self
 
-from m2s_lib.display.filmstrips import timecode_range
+from m2s_lib.display.filmstrips import start_times, timecode_range
 from m2s_lib.display.playback import Clip, scene_clip
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
@@ -62,7 +62,7 @@ class Films:
 
     def starts_s(self, scene: SceneKey) -> float:
         """Seconds from the film's first frame to the scene."""
-        return float(self.store(scene.film_id).shots["start_s"].iloc[scene.shot])
+        return float(start_times(self.store(scene.film_id))[scene.shot])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import traitlets
 
 from m2s_lib.display.explorer.data import PairScores, ScenePairs
 from m2s_lib.display.explorer.state import KEYS, ExplorerState, marked_cells
-from m2s_lib.display.filmstrips import proportions
+from m2s_lib.display.filmstrips import proportions, start_times
 from m2s_lib.display.panel import PANEL_CSS
 from m2s_lib.display.scene_html import thumbnail
 from m2s_lib.display.style import SEQUENTIAL, timecode
@@ -36,7 +36,7 @@ def levels(scores: PairScores) -> bytes:
 
 def starts(store: ShotStore) -> list[str]:
     """When each shot begins, '' where that is unknown."""
-    return [timecode(t).removeprefix("0:") for t in store.shots["start_s"].to_numpy(dtype=float)]
+    return [timecode(t).removeprefix("0:") for t in start_times(store)]
 
 
 def map_label(scenes: ScenePairs, state: ExplorerState, encoder: str) -> str:
