@@ -1,5 +1,6 @@
 """Scenes as pictures: the keyframes of consecutive shots side by side, in the film's own proportions."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 
 GAP = 2  # white pixels between shots
+BLACK = 12  # of 255: the mean of a picture that shows nothing
 WIDEST, NARROWEST, UNKNOWN = 4.0, 0.4, 16 / 9  # proportions that are believed; what is taken for the others
 
 
@@ -22,8 +24,8 @@ def filmstrip(
     text: str = NO_PICTURES,
     edit: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Shots start .. start + n - 1 as one picture, one keyframe each (the middle one where a shot has
-    several).
+    """Shots start .. start + n - 1 as one picture, one keyframe each (of several the
+    middle one, or the nearest to it that is not black).
 
     Keyframes are stored square; they are drawn in the film's proportions (`store.aspect`).
 
@@ -49,7 +51,7 @@ def filmstrip(
     if not store.has_pixels:
         return placeholder(shape[0], shape[1], text)
     strip = np.full(shape, 255, np.uint8)
-    frames = middle_frames(store.scene(start, n))
+    frames = shown_frames(store.scene(start, n))
     for i, frame in enumerate(frames if edit is None else edit(frames)):
         top, left = i // across * (height_px + GAP), i % across * (width_px + GAP)
         strip[top : top + height_px, left : left + width_px] = resize(frame, height_px, width_px)
@@ -69,9 +71,38 @@ def proportions(store: ShotStore) -> float:
     return min(max(aspect, NARROWEST), WIDEST) if math.isfinite(aspect) and aspect > 0 else UNKNOWN
 
 
-def middle_frames(scene: np.ndarray) -> np.ndarray:
-    """The middle keyframe of each shot: uint8 [n, k, h, w, c] -> [n, h, w, c]."""
-    return scene[:, scene.shape[1] // 2]  # [n, h, w, c]
+def shown_frames(scene: np.ndarray) -> np.ndarray:
+    """The keyframe of each shot that people see: uint8 [n, k, h, w, c] -> [n, h, w, c].
+
+    It is the one nearest to the middle that is not black; the middle one where all are.
+    """
+    n, k = scene.shape[:2]
+    order = sorted(range(k), key=lambda j: abs(j - k // 2))  # the middle first
+    if k == 1:
+        return scene[:, 0]
+    seen = ~is_black(scene)[:, order]  # [n, k]
+    return scene[np.arange(n), np.asarray(order)[seen.argmax(axis=1)]]  # [n, h, w, c]
+
+
+def is_black(frames: np.ndarray) -> np.ndarray:
+    """Whether pictures show nothing: uint8 [..., h, w, c] -> bool [...]."""
+    return frames.mean(axis=(-3, -2, -1)) < BLACK
+
+
+@functools.lru_cache(maxsize=256)
+def start_times(store: ShotStore) -> np.ndarray:
+    """When each shot begins, seconds, float64 [n_shots]; kept, since a table is slow at single values."""
+    return store.shots["start_s"].to_numpy(dtype=float)
+
+
+@functools.lru_cache(maxsize=4096)
+def poster_shot(store: ShotStore, start: int, n: int) -> int:
+    """The shot that stands for a scene: the one nearest to its middle whose picture is not black."""
+    order = sorted(range(n), key=lambda j: abs(j - n // 2))
+    if not store.has_pixels:
+        return start + n // 2
+    black = is_black(shown_frames(store.scene(start, n)))
+    return start + next((j for j in order if not black[j]), n // 2)
 
 
 def resize(frame: np.ndarray, height_px: int, width_px: int) -> np.ndarray:

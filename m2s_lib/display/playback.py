@@ -38,6 +38,11 @@ class Clip:
     seconds: float  # how long it is
     shortened: bool  # whether the scene is longer than LONGEST_S
 
+    @property
+    def length(self) -> str:
+        """How long it is, in words."""
+        return f"first {LONGEST_S:.0f} s" if self.shortened else f"{self.seconds:.0f} s"
+
     def data(self) -> bytes:
         """The file's bytes, for `Panel.send_clip(clip.path.name, clip.data())`."""
         return self.path.read_bytes()
@@ -79,15 +84,15 @@ def film_file(store: ShotStore, film: str | os.PathLike, run_dir: str | os.PathL
     Raises M2SError when there is none, and says why.
     """
     if store.source != "video":
-        what = {"movienet": "keyframes", "features": "shot features"}.get(store.source, store.source)
-        raise M2SError(f"film {store.film_id} came as {what}, not as a video: there is nothing to play")
+        kind = {"movienet": "keyframes", "features": "shot features"}.get(store.source, store.source)
+        raise M2SError(f"film {store.film_id} came as {kind}, not as a video: there is nothing to play")
     if not str(film):
         raise M2SError(f"film {store.film_id}: the film table names no file for it, there is nothing to play")
     path = Path(film)
     moved = [Path(run_dir, *path.parts[i:]) for i, p in enumerate(path.parts) if p == "01_shot_encoding"]
-    for place in (path, *moved):
-        if place.is_file():
-            return place
+    for candidate in (path, *moved):
+        if candidate.is_file():
+            return candidate
     raise M2SError(
         f"film {store.film_id}: its file {str(film)!r} is not there any more; put it back, or run stage 01 "
         "again on the folder where the films are now"
@@ -132,22 +137,10 @@ def cut_clip(
     return target
 
 
-def clip_bytes(name: str, folder: str | os.PathLike) -> bytes:
-    """A clip of the cache by its name alone.
-
-    Raises M2SError for a name that leads out of the folder or is no clip in it.
-    """
-    place = Path(folder, name)
-    inside = Path(name).name == name and place.resolve().parent == Path(folder).resolve()
-    if not inside or place.suffix != ".mp4" or not place.is_file():
-        raise M2SError(f"{name!r} is no clip of {folder}")
-    return place.read_bytes()
-
-
 def _clip_name(film: Path, start_s: float, end_s: float, max_side: int, film_id: str) -> str:
     stat = film.stat()
-    what = f"{film.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{start_s:.4f}\0{end_s:.4f}\0{max_side}"
-    digest = hashlib.blake2b(what.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    key = f"{film.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{start_s:.4f}\0{end_s:.4f}\0{max_side}"
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     return f"{safe_name(film_id[:60])}-{round(start_s * 1000)}-{round(end_s * 1000)}-{digest}.mp4"
 
 

@@ -45,8 +45,9 @@ def test_a_result_becomes_the_query_and_the_way_leads_back(gallery, finished_run
     distance, rows = collection.nearest(collection.encoders[0], store, result[1], 9, 2)
     expected = [(str(f), int(s)) for f, s in collection.scenes[["film_id", "shot"]].iloc[rows].to_numpy()]
     assert [scene(page, FOUND, i) for i in range(2)] == expected
-    first = page.locator(f"{GALLERY} .m2s-column:first-child .m2s-result").first.inner_text()
-    assert f"distance {distance[0]:.3g}" in first
+    nearness = page.locator(f"{GALLERY} .m2s-column:first-child .m2s-near").first
+    assert nearness.get_attribute("title") == f"distance {distance[0]:.3g}"
+    assert nearness.inner_text().startswith("the nearest of")
     page.locator(f"{GALLERY} [data-act=back]").click()
     page.wait_for_function(f"document.querySelector('{QUERY}').dataset.film === '{begun[0]}'")
     assert scene(page, QUERY) == begun
@@ -85,14 +86,14 @@ def test_a_stretch_of_a_file_is_asked_and_plays(gallery, finished_run):
     page.fill(".m2s-retrieval .m2s-path input", film)
     page.fill(".m2s-retrieval .m2s-to input", "12")
     page.locator(".m2s-retrieval button.m2s-clip").click()
-    page.wait_for_selector(f"{GALLERY} .m2s-notice >> text=found from 0 to 12 s", timeout=60_000)
+    page.wait_for_selector(".m2s-retrieval .m2s-notice >> text=found from 0 to 12 s", timeout=60_000)
     page.locator(f"{GALLERY} .m2s-query [data-act=play]").click()
     page.wait_for_function(
         f"(document.querySelector('{GALLERY} video') || {{}}).currentTime > 0.2", timeout=60_000
     )
     page.fill(".m2s-retrieval .m2s-path input", "no such film.mp4")
     page.locator(".m2s-retrieval button.m2s-clip").click()
-    page.wait_for_selector(f"{GALLERY} .m2s-error >> text=there is no such file")
+    page.wait_for_selector(".m2s-retrieval .m2s-error >> text=there is no such file")
 
 
 def test_the_explorers_scene_arrives(gallery, finished_run):
@@ -101,7 +102,7 @@ def test_the_explorers_scene_arrives(gallery, finished_run):
     query = {"film_id": film, "shot": int(shot), "n_shots": int(collection.scenes.n_shots.iloc[-1])}
     write_json(finished_run / "query.json", query)
     page.locator(".m2s-retrieval button.m2s-explorer").click()
-    page.wait_for_selector(f"{GALLERY} .m2s-notice >> text=the explorer's scene")
+    page.wait_for_selector(".m2s-retrieval .m2s-notice >> text=the explorer's scene")
     assert scene(page, QUERY) == (film, int(shot))
 
 
@@ -114,6 +115,9 @@ def test_both_themes_are_readable(open_page, lab, theme):
     page.locator(GALLERY).scroll_into_view_if_needed()
     worst = least_contrast(page, GALLERY)
     assert worst["ratio"] >= 4.5, worst
+    for width in (760, 1400, 1920):
+        page.set_viewport_size({"width": width, "height": 1000})
+        assert page.evaluate("document.querySelector('.m2s-retrieval').scrollWidth") <= width
     lab.use_theme("JupyterLab Light")
 
 

@@ -2,18 +2,23 @@
 
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib.figure
 import nbformat
 import pandas as pd
 import pytest
 
-from m2s_lib.display import live_parts
-from m2s_lib.display.explorer.draw import facts_html, messages_html, player_html, second_html, strips_html
-from m2s_lib.display.explorer.export import edl_text
-from m2s_lib.display.explorer.state import call_text, open_state
+from m2s_lib.display import scene_html
+from m2s_lib.display.explorer.draw import cards_html, pair_html
+from m2s_lib.display.explorer.state import call_text, chosen, open_state
+from m2s_lib.display.export import Cut, timeline_text
+from m2s_lib.display.gallery.data import films_of
 from m2s_lib.display.gallery.draw import gallery_html, static_html
 from m2s_lib.display.gallery.state import open_state as open_gallery_state
+from m2s_lib.display.playback import Clip
+from m2s_lib.display.screen import Players, view_html
 from m2s_lib.display.style import text_at
 from m2s_lib.evaluation.retrieval.collection import SceneCollection
 from m2s_lib.films.video.decoding import ScanConfig
@@ -61,12 +66,13 @@ def check(text: str, evil: str) -> None:
 def test_parts_of_live_screens(tmp_path, evil):
     store = make_store(tmp_path, "a", n=4)
     for text in (
-        live_parts.filmstrip_html(store, 0, 2, evil, caption=evil, actions=[(evil, evil, evil)]),
-        live_parts.button_html(evil, evil, evil, hint=evil),
-        live_parts.error_strip(evil),
-        live_parts.notice_strip(evil),
-        live_parts.code_html(evil, evil),
-        live_parts.clip_html(evil, evil),
+        scene_html.filmstrip_html(store, 0, 2, evil, actions=[(evil, evil, evil)]),
+        scene_html.button_html(evil, evil, evil, hint=evil),
+        scene_html.chip_html(evil, evil),
+        scene_html.messages_html(evil, evil),
+        scene_html.code_html(evil, evil),
+        scene_html.clip_html(evil, evil, evil),
+        scene_html.clip_html(Clip(Path(evil), 2.0, False), evil, evil),
     ):
         check(text, evil)
 
@@ -75,13 +81,13 @@ def test_parts_of_live_screens(tmp_path, evil):
 def test_the_explorer(tmp_path, evil):
     scenes = make_scenes(tmp_path, titles={"a": evil, "b": evil, "c": evil, "short": evil})
     state = open_state(scenes, "a", "b", second="second")
-    told = replace(state, error=evil, notice=evil)
+    a, b = chosen(scenes, state)
+    state = replace(state, playing=(a, b), viewed=(a._replace(n=1), b._replace(n=1)), shows_call=True)
+    players = Players(scenes.library, state, {a: evil})
     for text in (
-        strips_html(scenes, state),
-        second_html(scenes, state),
-        facts_html(scenes, state, state.encoder),
-        messages_html(told),
-        player_html(scenes, state, "a", evil),
+        pair_html(scenes, state, players),
+        cards_html(scenes, state),
+        view_html(scenes.library, state, players),
     ):
         check(text, evil)
     compile(call_text(replace(state, film_a=evil, encoder=evil)), "pasted", "exec")  # names stay text
@@ -99,8 +105,9 @@ def test_the_gallery(tmp_path, evil):
     collection = SceneCollection(
         tmp_path, scenes, films, stores, vectors, None, ScanConfig(32), tmp_path / "truth"
     )
-    state = replace(open_gallery_state(collection, "a", 0), error=evil)
-    for text in (gallery_html(collection, state), static_html(collection, state)):
+    state = open_gallery_state(collection, "a", 0)
+    players = Players(films_of(collection, state.query), state, {})
+    for text in (gallery_html(collection, state, players), static_html(collection, state)):
         check(text, evil)
 
 
@@ -133,8 +140,11 @@ def test_titles_in_figures_and_edit_lists_are_only_text(evil):
     figure = matplotlib.figure.Figure(figsize=(4, 1))
     text_at(figure, 0.1, 0.1, f"{evil} $\\frac{{1}}{{0}}$")
     figure.canvas.draw()  # not read as mathematics
-    row = dict(film_a=f"a\n{evil}", film_b="b", shot_a=0, shot_b=0, start_s_a=0.0, end_s_a=1.0, start_s_b=0.0)
-    table = pd.DataFrame([{**row, "end_s_b": 1.0, "n_shots": 1, "score": 0.5, "rank": 1, "encoder": evil}])
-    films = {row["film_a"]: (24.0, f"{evil}\n001  AX V C"), "b": (24.0, "b.mp4")}
-    text = edl_text(table.assign(title_a=evil, title_b=evil, kept=True), films)
+    cut = Cut(f"a\n{evil}", evil, f"{evil}\n001  AX V C", 24.0, 0.0, 1.0, evil, 0.5, f"{evil}\n002")
+    cuts = [cut, replace(cut, film_id="b")]
+    text = timeline_text("edl", cuts, f"{evil}\n003")
     assert [line[:3] for line in text.splitlines() if line[:3].isdigit()] == ["001", "002"]
+    names = {
+        clip.get("name") for clip in ElementTree.fromstring(timeline_text("fcpxml", cuts, evil)).iter("clip")
+    }
+    assert names == {f"{evil}: {evil}".replace("'", "’")}

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from m2s_lib.display.filmstrips import GAP, filmstrip, timecode_range
+from m2s_lib.display.filmstrips import GAP, filmstrip, poster_shot, shown_frames, timecode_range
 from m2s_lib.display.style import placeholder
 from m2s_lib.errors import M2SError
+from m2s_lib.films.store.shot_store import ShotStore, write_shots
 from tests.helpers.display_stores import colour, make_store
 
 
@@ -23,6 +24,22 @@ def test_shots_stand_side_by_side_in_order(tmp_path):
 
 def test_the_middle_keyframe_is_shown(tmp_path):
     assert (filmstrip(make_store(tmp_path, "a", k=3), 2, 1) == colour(2, 1)).all()
+
+
+def test_black_keyframes_are_not_shown_where_there_is_a_choice():
+    scene = np.zeros((2, 3, 8, 8, 3), np.uint8)
+    scene[0, 2], scene[1, 1] = 90, 120  # the last of the first shot, the middle of the second
+    np.testing.assert_array_equal(shown_frames(scene)[:, 0, 0, 0], [90, 120])
+    assert (shown_frames(np.zeros_like(scene)) == 0).all()
+
+
+def test_a_scene_is_shown_by_a_shot_that_can_be_seen(tmp_path):
+    store = make_store(tmp_path, "a", n=5)
+    assert poster_shot(store, 1, 3) == 2
+    frames = np.zeros((3, 1, 8, 8, 3), np.uint8)
+    frames[2] = 50
+    write_shots(tmp_path / "b.arrow", store.shots[:3], frames, aspect=1.0, fps=2.0, source="video")
+    assert poster_shot(ShotStore(tmp_path / "b.arrow"), 0, 3) == 2
 
 
 def test_rows(tmp_path):

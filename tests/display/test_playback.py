@@ -3,7 +3,7 @@
 import av
 import pytest
 
-from m2s_lib.display.playback import MAX_SIDE, clip_bytes, cut_clip, scene_clip
+from m2s_lib.display.playback import MAX_SIDE, cut_clip, scene_clip
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore, write_shots
 from m2s_lib.films.video.decoding import ScanConfig, scan_film
@@ -29,8 +29,7 @@ def test_a_clip_is_the_stretch_that_was_asked_for(film, tmp_path):
     written = path.stat().st_mtime_ns
     assert cut_clip(film, 1.0, 2.0, tmp_path) == path  # cut once
     assert max(pictures[0].shape[:2]) <= MAX_SIDE
-    assert path.stat().st_size == len(clip_bytes(path.name, tmp_path))
-    assert written > 0
+    assert path.stat().st_mtime_ns >= written > 0
 
 
 def test_a_scene_plays_from_its_first_shot_to_its_last(film, tmp_path):
@@ -43,15 +42,6 @@ def test_a_scene_plays_from_its_first_shot_to_its_last(film, tmp_path):
     assert clip.seconds == pytest.approx(2.0)
     assert not clip.shortened
     assert clip.data() == clip.path.read_bytes()
-
-
-@pytest.mark.parametrize("name", ["../film.mp4", "/etc/passwd", "no.mp4", "a.txt"])
-def test_names_do_not_leave_the_cache(tmp_path, name):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "film.mp4").write_bytes(b"secret")
-    (tmp_path / "cache/a.txt").write_text("x")
-    with pytest.raises(M2SError, match="is no clip of"):
-        clip_bytes(name, tmp_path / "cache")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from m2s_lib.display.screen_state import Films
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 
@@ -43,16 +44,12 @@ class CellFacts:
     """One cell of B in numbers."""
 
     score: float
-    place: int  # 1 + how many windows of B score higher
     windows: int  # of B
     share: float  # of the windows that score lower, 0..1
     rank: int  # among the greedy picks, 0 where it is none
     kept: bool  # whether mining keeps it
     overlaps: int  # rank of the best pick that shares shots with it and keeps it from being one, 0 for none
-
-
-def _title_or_id(film: str, title: object) -> str:
-    return title if isinstance(title, str) and title.strip() else str(film)
+    low: bool  # whether all pairs that mining keeps score higher
 
 
 @dataclass
@@ -79,7 +76,7 @@ class ScenePairs:
     n_shots: int
     run_dir: str | os.PathLike
     _similar: dict[str, dict[str, float]] = field(init=False, repr=False)
-    _titles: dict[str, str] = field(init=False, repr=False)
+    library: Films = field(init=False, repr=False)
     _names: dict[str, str] = field(init=False, repr=False)  # what a search looks at
     _scores: OrderedDict = field(init=False, repr=False, default_factory=OrderedDict)
 
@@ -93,8 +90,8 @@ class ScenePairs:
             raise M2SError(
                 f"{len(missing)} films have shots but no row in the film table, e.g. {missing[0]!r}"
             )
-        titles = self.films["title"].to_dict()  # a lookup in the table takes as long as a hundred of these
-        self._titles = {film: _title_or_id(film, title) for film, title in titles.items()}
+        titles, files = self.films["title"].to_dict(), self.films["path"].astype(str).to_dict()
+        self.library = Films(self.stores, titles, files, self.run_dir)
         self._names = {film: f"{self.title(film)} {film}".casefold() for film in self.stores}
         self._similar = {film: {} for film in self.stores}
         pairs = self.film_pairs
@@ -109,7 +106,7 @@ class ScenePairs:
 
     def title(self, film: str) -> str:
         """A film's title, its id where it has none."""
-        return self._titles.get(film, str(film))
+        return self.library.title(film)
 
     def similarity(self, film_a: str, film_b: str) -> float | None:
         """Metadata similarity of a pair, None where the film pairs do not hold it."""
@@ -137,14 +134,11 @@ class ScenePairs:
             always: a film that is in the list whatever is searched; first where the search leaves it out.
         """
         words = search.casefold().split()
-        found = [f for f in self._similar if f != beside and self._named(f, words)]
-        rows = heapq.nsmallest(LISTED, (self._row(film, beside) for film in found))
+        named = [f for f in self._similar if f != beside and all(word in self._names[f] for word in words)]
+        rows = heapq.nsmallest(LISTED, (self._row(film, beside) for film in named))
         if always in self._similar and always != beside and always not in (row[-1] for row in rows):
             rows = [self._row(always, beside), *rows][:LISTED]
         return [(self._listed(title, film, -s, none, beside), film) for none, s, title, film in rows]
-
-    def _named(self, film: str, words: list[str]) -> bool:
-        return all(word in self._names[film] for word in words)
 
     def _row(self, film: str, beside: str) -> tuple[bool, float, str, str]:
         """Sort key of a film in a list, and what its line says."""
@@ -199,13 +193,13 @@ class ScenePairs:
     def facts(self, encoder: str, film_a: str, film_b: str, i: int, j: int) -> CellFacts:
         """What the numbers say of the scene of A from shot i and the scene of B from shot j."""
         scores = self.scores(encoder, film_a, film_b)
-        score, n = scores.b[i, j], self.n_shots
-        higher, lower = int(np.count_nonzero(scores.b > score)), int(np.count_nonzero(scores.b < score))
-        rows, columns = (np.abs(scores.picks[c].to_numpy() - at) for c, at in (("shot_a", i), ("shot_b", j)))
+        score, n, picks = scores.b[i, j], self.n_shots, scores.picks
+        rows, columns = (np.abs(picks[c].to_numpy() - at) for c, at in (("shot_a", i), ("shot_b", j)))
         own = np.flatnonzero((rows == 0) & (columns == 0))
         near = np.flatnonzero((rows < n) | (columns < n))  # picks are in the order of their ranks
         rank = int(own[0]) + 1 if len(own) else 0
-        kept = bool(scores.picks["kept"].to_numpy()[own[0]]) if rank else False
+        kept = bool(picks["kept"].to_numpy()[own[0]]) if rank else False
         overlaps = int(near[0]) + 1 if len(near) and not rank else 0
-        share = lower / scores.b.size
-        return CellFacts(float(score), higher + 1, scores.b.size, share, rank, kept, overlaps)
+        share = float(np.count_nonzero(scores.b < score)) / scores.b.size
+        low = bool(score < picks.loc[picks["kept"], "score"].min()) if scores.n_kept else False
+        return CellFacts(float(score), scores.b.size, share, rank, kept, overlaps, low)

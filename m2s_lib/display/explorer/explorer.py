@@ -1,31 +1,31 @@
 """The scene-pair explorer: two films, B under one encoder or two, and the scenes behind every cell.
 
 `explorer_figure` draws a state for readers, `explore` opens the same state live in JupyterLab and Voilà. What
-clicks and keys do is in `explorer_state`, what is drawn in `explorer_draw`; here they are wired.
+clicks and keys do is in `state`, what is drawn in `draw`; here they are wired.
 """
 
-import threading
-from collections.abc import Callable
 from dataclasses import replace
 
 import ipywidgets as widgets
 
 from m2s_lib.display.explorer import state as states
 from m2s_lib.display.explorer.data import ScenePairs
-from m2s_lib.display.explorer.draw import messages_html, player_html, second_html, strips_html
-from m2s_lib.display.explorer.export import export_csv, export_edl
+from m2s_lib.display.explorer.draw import cards_html, pair_html
+from m2s_lib.display.explorer.export import export_pairs
 from m2s_lib.display.explorer.heat_map import HeatMap
 from m2s_lib.display.explorer.state import ExplorerState, open_state
 from m2s_lib.display.explorer.static import explorer_figure
-from m2s_lib.display.live_parts import Panel, error_words, guarded, headless
-from m2s_lib.display.playback import Clip, scene_clip
+from m2s_lib.display.export import KINDS
+from m2s_lib.display.panel import headless
+from m2s_lib.display.screen import Players, Screen, fields, set_options
+from m2s_lib.display.screen_state import Films, SceneKey, play
+from m2s_lib.display.words import encoder_words
 from m2s_lib.errors import M2SError
 
 __all__ = ["Explorer", "ScenePairs", "explore", "explorer_figure"]
 
 ABSENT = "The live explorer opens here when this notebook is run in JupyterLab; above is its first view."
-_NONE = "none"
-_KEYS = [*states.KEYS, " "]
+_NONE = ("none", "")
 
 
 def explore(scenes: ScenePairs, film_a: str = "", film_b: str = "", **view):
@@ -48,115 +48,97 @@ def explore(scenes: ScenePairs, film_a: str = "", film_b: str = "", **view):
     return Explorer(scenes, state).screen
 
 
-class Explorer:
+class Explorer(Screen):
     """The live screen.
 
     Attributes:
-        state: what is shown. screen: the widget. map, second: the rows of heat maps.
+        state: what is shown. screen: the widget. map: B. pair: the chosen scenes. cards: the best pairs.
     """
 
+    data: ScenePairs
+    state: ExplorerState
+
     def __init__(self, scenes: ScenePairs, state: ExplorerState):
-        self.scenes, self.state = scenes, state
-        self._playing = 0  # number of the last call of play(); older ones stop
-        self._quiet = False  # while controls follow the state
         self._listed = ("", "")  # the films that the lists of films were made for
-        self._build()
-        self.show(state)
+        super().__init__(scenes, state, "explorer")
 
     # -- building --
 
-    def _build(self) -> None:
-        say = "the scene-pair explorer"
-        self.messages = Panel(label=f"messages of {say}")
-        self.map, self.second = HeatMap(), HeatMap()
-        self.strips = Panel(key_names=_KEYS, label="the chosen scenes", focusable=True)
-        self.players = {s: Panel(label=f"the scene of film {s.upper()}, playing") for s in "ab"}
-        self.second_choice = Panel(label="what the second encoder chooses")
-        self._lists()
-        for panel in (self.messages, self.strips, *self.players.values()):
-            panel.on_act(self._guard(self.act))
-            panel.on_key(self._guard(self.press))
-        for heat in (self.map, self.second):
-            heat.on_cell(self._guard(lambda i, j: self.change(states.choose_cell, i, j)))
-            heat.on_key(self._guard(self.press))
-        players = widgets.Box(list(self.players.values()), layout=widgets.Layout(flex_flow="row wrap"))
-        for player in self.players.values():
-            player.layout = widgets.Layout(flex="1 1 320px", min_width="0")
-        rows = [self.messages, self.map, self.strips, players, self.second, self.second_choice]
-        self.screen = widgets.VBox(
-            [*self._controls(), *rows], layout=widgets.Layout(width="100%", overflow="hidden")
-        )
-        self.screen.add_class("m2s-explorer")
+    def build(self) -> list[widgets.Widget]:
+        keys = [*states.KEYS, " "]
+        self.map = HeatMap()
+        self.map.on_cell(self.guard(lambda i, j: self.change(states.choose_cell, i, j)))
+        self.map.on_key(self.guard(self.press))
+        self.pair = self.panel("the chosen scenes", keys, focusable=True)
+        self.cards = self.panel("the best scene pairs", keys)
+        for panel in (self.pair, self.cards):
+            panel.on_key(self.guard(self.press))
+        main = widgets.Box([self.map, self.pair])
+        main.add_class("m2s-main")
+        return [fields(self._film_fields() | self._view_fields()), main, self.cards]
 
-    def _lists(self) -> None:
-        wide = widgets.Layout(width="auto", min_width="0")
-        self.search, self.films = {}, {}
+    def _film_fields(self) -> dict[str, widgets.Widget]:
+        self.search, self.films, controls = {}, {}, {}
         for side in "ab":
-            name = f"Film {side.upper()}"
             words = f"words of the title of film {side.upper()}"
-            self.search[side] = widgets.Text(placeholder=words, description="Search", layout=wide)
-            self.films[side] = widgets.Select(rows=4, description=name, layout=wide)
-            self.search[side].add_class(f"m2s-search-{side}")
-            self.films[side].add_class(f"m2s-films-{side}")
-            self.search[side].observe(self._guard(lambda _: self._fill_lists()), "value")
-            self.films[side].observe(self._guard(lambda _: self._films_chosen()), "value")
+            self.search[side] = widgets.Text(placeholder=words, description=f"Search film {side.upper()}")
+            self.films[side] = widgets.Dropdown(description=f"Film {side.upper()}")
+            self.watch(self.search[side], lambda _: self._fill_lists())
+            self.watch(self.films[side], lambda _: self._films_chosen())
+            controls |= {f"search-{side}": self.search[side], f"films-{side}": self.films[side]}
+        return controls
 
-    def _controls(self) -> list[widgets.Widget]:
-        names, wide = list(self.scenes.views), {"description_width": "initial"}
-        self.encoder = widgets.Dropdown(options=names, description="Encoder", style=wide)
-        self.other = widgets.Dropdown(options=[_NONE], description="Compare with", style=wide)
-        self.colours = widgets.Dropdown(
-            options=[("score", "score"), ("share that scores lower", "share")],
-            description="Colours",
-            style=wide,
-        )
-        self.count = widgets.IntSlider(min=0, max=1, description="Pairs marked", style=wide)
-        parts = {"encoder": self.encoder, "second": self.other, "colours": self.colours, "count": self.count}
-        for name, part in parts.items():
-            part.add_class(f"m2s-{name}")
-        self._watch(self.encoder, lambda v: self.change(states.choose_encoder, v))
-        self._watch(self.other, lambda v: self.change(states.choose_second, "" if v == _NONE else v))
-        self._watch(self.colours, lambda v: self.change(states.choose_colours, v))
-        self._watch(self.count, lambda v: self.change(states.mark, v))
-        grow = widgets.Layout(flex="1 1 320px", min_width="0")
-        columns = [widgets.VBox([self.search[s], self.films[s]], layout=grow) for s in "ab"]
-        wrap = widgets.Layout(flex_flow="row wrap", width="100%")
-        return [widgets.Box(columns, layout=wrap), widgets.Box(list(parts.values()), layout=wrap)]
-
-    def _watch(self, control, handle: Callable) -> None:
-        control.observe(self._guard(lambda change: None if self._quiet else handle(change["new"])), "value")
-
-    def _guard(self, handle: Callable) -> Callable:
-        return guarded(handle, lambda words: self.show(replace(self.state, error=words, notice="")))
+    def _view_fields(self) -> dict[str, widgets.Widget]:
+        names = [(encoder_words(name), name) for name in self.data.views]
+        self.encoder = widgets.Dropdown(options=names, description="Encoder")
+        self.other = widgets.Dropdown(options=[_NONE], description="Compare with")
+        self.count = widgets.IntSlider(min=0, max=1, description="Pairs marked")
+        self.watch(self.encoder, lambda v: self.change(states.choose_encoder, v))
+        self.watch(self.other, lambda v: self.change(states.choose_second, v))
+        self.watch(self.count, lambda v: self.change(states.mark, v))
+        return {"encoder": self.encoder, "second": self.other, "count": self.count}
 
     # -- events --
 
-    def change(self, function: Callable, *arguments) -> None:
-        """Replace the state by function(scenes, state, *arguments) and draw it."""
-        self.show(function(self.scenes, self.state, *arguments))
+    def library(self) -> Films:
+        return self.data.library
 
     def press(self, key: str, shift: bool = False) -> None:
-        """A key of `explorer_state.KEYS`, or the space bar, which plays."""
+        """A key of `states.KEYS`, or the space bar, which plays."""
         if key == " ":
             self.play()
         else:
             self.change(states.press, key, shift)
 
-    def act(self, act: str, value: str = "") -> None:
-        """A button of `explorer_draw`."""
+    def play(self) -> None:
+        """Play both scenes, or stop them."""
+        self.change(play, *states.chosen(self.data, self.state))
+
+    def beside(self, shot: SceneKey) -> list[SceneKey]:
+        """A shot of one of the chosen scenes beside the same shot of the other; any other shot alone."""
+        for here, other in (states.chosen(self.data, self.state), states.chosen(self.data, self.state)[::-1]):
+            k = shot.shot - here.shot
+            if shot.film_id == here.film_id and 0 <= k < here.n:
+                pair = [shot, other._replace(shot=other.shot + k, n=1)]
+                return pair if here.film_id == self.state.film_a else pair[::-1]
+        return [shot]
+
+    def acts(self, act: str, value: str) -> None:
+        changes = {
+            "next": (states.step_pair, 1),
+            "previous": (states.step_pair, -1),
+            "pair": (states.choose_pair, int(value) if value.isdigit() else 0),
+            "query": (states.use_as_query, value),
+        }
         if act == "play":
             self.play()
-        elif act in ("next", "previous"):
-            self.change(states.step_pair, 1 if act == "next" else -1)
-        elif act in ("csv", "edl"):
-            path = {"csv": export_csv, "edl": export_edl}[act](self.scenes, self.state)
+        elif act in KINDS:
+            path = export_pairs(self.data, self.state, act)
             self.show(replace(self.state, error="", notice=f"{self.state.marked} scene pairs are in {path}"))
-        else:
-            changes = {"call": states.toggle_call, "dismiss": states.dismiss}
-            if act == "query":
-                self.change(states.use_as_query, value)
-            elif act in changes:
-                self.change(changes[act])
+        elif act == "call":
+            self.change(states.toggle_call)
+        elif act in changes:
+            self.change(*changes[act])
 
     def _fill_lists(self) -> None:
         """Both lists of films, as the searches ask; a film that is chosen stays in its list."""
@@ -164,12 +146,8 @@ class Explorer:
         try:
             for side, film in (("a", self.state.film_a), ("b", self.state.film_b)):
                 beside = self.state.film_a if side == "b" else ""
-                found = self.scenes.list_films(self.search[side].value, beside, always=film)
-                box = self.films[side]
-                if tuple(box.options) != tuple(found):
-                    box.options = found
-                if film in (f for _, f in found) and box.value != film:
-                    box.value = film
+                options = self.data.list_films(self.search[side].value, beside, always=film)
+                set_options(self.films[side], options, film)
             self._listed = (self.state.film_a, self.state.film_b)
         finally:
             self._quiet = quiet
@@ -177,86 +155,26 @@ class Explorer:
     def _films_chosen(self) -> None:
         """A film A goes with its most similar film where the film B there is none of its own."""
         film_a, film_b = self.films["a"].value, self.films["b"].value
-        if self._quiet or not film_a or not film_b:
+        if not film_a or not film_b:
             return
         if film_a != self.state.film_a:
-            if self.search["b"].value:
-                self._set_quietly(self.search["b"], "")
-            near = (f for _, f in self.scenes.list_films("", film_a) if self.scenes.can_compare(f))
-            similar = self.scenes.similarity(film_a, film_b) is not None
+            self.search["b"].value = ""
+            near = (f for _, f in self.data.list_films("", film_a) if self.data.can_compare(f))
+            similar = self.data.similarity(film_a, film_b) is not None
             film_b = film_b if similar and film_b != film_a else next(near, film_b)
         self.change(states.choose_films, film_a, film_b)
 
-    def _set_quietly(self, control, value) -> None:
-        quiet, self._quiet = self._quiet, True
-        control.value = value
-        self._quiet = quiet
-
     # -- drawing --
 
-    def show(self, state: ExplorerState) -> None:
-        """Draw a state; only what differs goes to the browser."""
-        before, self.state = self.state, state
-        scene = ("film_a", "film_b", "shot_a", "shot_b")
-        if any(getattr(before, name) != getattr(state, name) for name in scene):
-            self._playing += 1
-            for player in self.players.values():
-                player.html = ""
-        self.messages.html = messages_html(state)
-        self.strips.html = strips_html(self.scenes, state)  # first: what a click waits for
-        self._follow(state)
-        self.map.show(self.scenes, state, state.encoder)
-        self.second.layout.display = None if state.second else "none"
-        if state.second:
-            self.second.show(self.scenes, state, state.second)
-        self.second_choice.html = second_html(self.scenes, state)
-
-    def _follow(self, state: ExplorerState) -> None:
-        """Set the controls to the state, without hearing from them."""
+    def draw(self, players: Players) -> None:
+        """First the pair, which a click waits for; then controls, map and cards."""
+        state = self.state
+        self.pair.html = pair_html(self.data, state, players)
         if (state.film_a, state.film_b) != self._listed:
             self._fill_lists()
-        quiet, self._quiet = self._quiet, True
-        try:
-            others = [_NONE, *(name for name in self.scenes.views if name != state.encoder)]
-            if tuple(self.other.options) != tuple(others):
-                self.other.options = others
-            picks = self.scenes.scores(state.encoder, state.film_a, state.film_b).picks
-            self.count.max = max(len(picks), 1)
-            self.encoder.value, self.other.value = state.encoder, state.second or _NONE
-            self.colours.value, self.count.value = state.colours, state.marked
-        finally:
-            self._quiet = quiet
-
-    # -- playing --
-
-    def play(self) -> threading.Thread:
-        """Cut the clips of both scenes, in a thread, and show each as soon as it is there."""
-        self._playing += 1
-        self.show(replace(self.state, error="", notice=""))
-        for side, player in self.players.items():
-            player.html = player_html(self.scenes, self.state, side)
-        thread = threading.Thread(target=self._play, args=(self._playing, self.state), daemon=True)
-        thread.start()
-        return thread
-
-    def _play(self, number: int, state: ExplorerState) -> None:
-        """Both clips, one after the other; given up when another scene is chosen meanwhile."""
-        problems = []
-        for side, player in self.players.items():
-            clip: Clip | str
-            film, shot = states.chosen(state, side)
-            try:
-                path = str(self.scenes.films["path"].get(film, ""))
-                n, run_dir = self.scenes.n_shots, self.scenes.run_dir
-                clip = scene_clip(self.scenes.stores[film], path, shot, n, run_dir)
-                data = clip.data()
-            except Exception as error:  # in a thread nobody else would see it
-                problems.append(error_words(error))
-                clip = "There is no clip; the message above says why."
-            if number != self._playing:
-                return
-            player.html = player_html(self.scenes, state, side, clip)
-            if isinstance(clip, Clip):
-                player.send_clip(clip.path.name, data)
-        if problems:
-            self.show(replace(self.state, error=" · ".join(dict.fromkeys(problems))))
+        others = [_NONE, *((encoder_words(n), n) for n in self.data.views if n != state.encoder)]
+        set_options(self.other, others, state.second)
+        self.count.max = max(len(self.data.scores(state.encoder, state.film_a, state.film_b).picks), 1)
+        self.encoder.value, self.count.value = state.encoder, state.marked
+        self.map.show(self.data, state)
+        self.cards.html = cards_html(self.data, state)

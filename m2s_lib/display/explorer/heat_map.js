@@ -1,23 +1,20 @@
-// A heat map of B that draws marks, the chosen cell and its neighbourhood by itself; Python sends the cells
-// once for a film pair and then only words. Cells are 16-bit levels between the least and largest score.
+// A map of B with square cells, the films' keyframes along both axes, marks and a crosshair. Python sends the
+// cells once for a film pair (16-bit levels between the least and largest score) and keyframes when asked.
 const PAGE = `
-<div class="m2s-map-head"></div>
-<div class="m2s-map-body">
-  <figure class="m2s-map-main">
-    <div class="m2s-axis m2s-name-b"></div>
-    <div class="m2s-grid"><div></div><div class="m2s-ticks m2s-across" aria-hidden="true"></div>
-      <div class="m2s-ticks m2s-down" aria-hidden="true"></div>
-      <div class="m2s-plot" tabindex="0" role="application" aria-roledescription="heat map"
-        ><canvas></canvas><canvas></canvas></div></div>
-    <div class="m2s-axis m2s-name-a"></div>
-    <div class="m2s-bar-row"><span class="m2s-low"></span><canvas width="256" height="1" aria-hidden="true"></canvas
-      ><span class="m2s-high"></span><span class="m2s-what"></span></div>
-  </figure>
-  <div class="m2s-map-side"><div><div class="m2s-axis">neighbourhood of the chosen pair</div>
-    <div class="m2s-zoom" role="img"><canvas></canvas></div><div class="m2s-read"></div></div>
-    <div class="m2s-map-facts" aria-live="polite"></div></div>
-</div>`;
-const MARK = "#D55E00", STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+<div class="m2s-map-head"><b class="m2s-name"></b>
+  <button type="button" class="m2s-less" title="smaller cells" aria-label="smaller cells">−</button>
+  <button type="button" class="m2s-more" title="larger cells" aria-label="larger cells">+</button>
+  <span>farthest</span><canvas class="m2s-scale" width="256" height="1" aria-hidden="true"></canvas>
+  <span>nearest</span></div>
+<div class="m2s-scroll"><div class="m2s-sheet">
+  <div class="m2s-corner"><span class="m2s-name-b"></span><span class="m2s-name-a"></span></div>
+  <div class="m2s-axis m2s-across" aria-hidden="true"></div><div class="m2s-axis m2s-down" aria-hidden="true"></div>
+  <div class="m2s-plot" tabindex="0" role="application" aria-roledescription="heat map"><canvas></canvas>
+    <div class="m2s-marks"></div></div></div></div>
+<div class="m2s-read"></div>
+<div class="m2s-pointer" hidden><img alt=""><img alt=""><p></p></div>`;
+const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+const LEAST = 4, MOST = 32, TALL = 480, EVERY = 40;  // pixels: of a cell, of the map, from keyframe to keyframe
 const short = x => Number(x).toPrecision(3).replace(/\.?0+$/, "");
 
 function render({ model, el }) {
@@ -27,14 +24,15 @@ function render({ model, el }) {
   root.innerHTML = PAGE;
   el.append(root);
   const part = name => root.querySelector(name);
-  const plot = part(".m2s-plot"), [under, over] = plot.querySelectorAll("canvas");
-  const zoomBox = part(".m2s-zoom"), zoom = zoomBox.querySelector("canvas"), read = part(".m2s-read");
+  const scroll = part(".m2s-scroll"), plot = part(".m2s-plot"), canvas = plot.querySelector("canvas");
+  const axes = { a: part(".m2s-down"), b: part(".m2s-across") }, pointer = part(".m2s-pointer");
   const hex = model.get("palette"), palette = new Uint8Array(256 * 3);
   for (let k = 0; k < palette.length; k++) palette[k] = parseInt(hex.substr(2 * k, 2), 16);
   let data = null;      // { rows, columns, low, high, levels, shares }
-  let colours = null;   // colour number of each of the 65,536 levels
-  let picture = null;   // the whole map, one pixel a cell
+  let size = 0, chosenSize = 0;  // pixels of a cell, and those that somebody asked for
   let cell = model.get("cell"), sent = null, waiting = false, hover = null;
+  const pictures = new Map();  // "a:12" -> address of the keyframe, "" while it is asked for or where there is none
+  let missing = [];
 
   const value = level => data.low + (data.high - data.low) * level / 65535;
   const level = (i, j) => data.levels[i * data.columns + j];
@@ -45,181 +43,182 @@ function render({ model, el }) {
       waiting = false;
       if (String(sent) !== String(cell)) tell();
     }
-    if (!msg.shape) return;
-    const bytes = buffers[0], [rows, columns] = msg.shape;
+    if (msg.pictures) {
+      msg.pictures.forEach((key, k) => {
+        const bytes = buffers[k];
+        if (bytes.byteLength) pictures.set(key, URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" })));
+      });
+      drawAxes();
+      if (hover) point();
+    }
+    if (msg.shape) cells(msg, buffers[0]);
+  }
+
+  function forget() {
+    for (const url of pictures.values()) if (url) URL.revokeObjectURL(url);
+    pictures.clear();
+  }
+
+  function cells(msg, bytes) {
+    const [rows, columns] = msg.shape;
     const levels = new Uint16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
     const shares = new Float32Array(65536);
     for (let k = 0; k < levels.length; k++) shares[levels[k]] += 1;
     let below = 0;
     for (let k = 0; k < 65536; k++) { const count = shares[k]; shares[k] = below / levels.length; below += count; }
     data = { rows, columns, low: msg.low, high: msg.high, levels, shares };
+    if (msg.films) forget();
     cell = model.get("cell");
     paint();
-  }
-
-  function paint() {   // the cells in colour: on new cells and on another scale only
-    if (!data) return;
-    const share = model.get("colours") === "share", [low, high] = model.get("limits");
-    colours = new Uint8Array(65536);
-    for (let k = 0; k < 65536; k++) {
-      const t = share ? data.shares[k] : (value(k) - low) / (high - low || 1);
-      colours[k] = Math.max(0, Math.min(255, Math.round(255 * t)));
-    }
-    const image = new ImageData(data.columns, data.rows);
-    for (let k = 0; k < data.levels.length; k++) {
-      const c = 3 * colours[data.levels[k]];
-      image.data[4 * k] = palette[c]; image.data[4 * k + 1] = palette[c + 1];
-      image.data[4 * k + 2] = palette[c + 2]; image.data[4 * k + 3] = 255;
-    }
-    picture = document.createElement("canvas");
-    picture.width = data.columns; picture.height = data.rows;
-    picture.getContext("2d").putImageData(image, 0, 0);
-    const bar = part(".m2s-bar-row canvas").getContext("2d"), strip = new ImageData(256, 1);
-    for (let k = 0; k < 256; k++) {
-      for (let c = 0; c < 3; c++) strip.data[4 * k + c] = palette[3 * k + c];
-      strip.data[4 * k + 3] = 255;
-    }
-    bar.putImageData(strip, 0, 0);
-    part(".m2s-low").textContent = share ? "0 %" : short(low);
-    part(".m2s-high").textContent = share ? "100 %" : short(high);
-    part(".m2s-what").textContent = share ? "of windows score lower" : "score";
     layout();
+    reach();
   }
 
-  function layout() {   // sizes, ticks, and the lower canvas
-    if (!picture) return;
-    const width = plot.clientWidth;
-    if (!width) return;
-    const height = Math.round(Math.max(120, Math.min(300, width * data.rows / data.columns)));
-    plot.style.height = height + "px";
-    const ratio = window.devicePixelRatio || 1;
-    for (const canvas of [under, over]) {
-      canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio);
-    }
-    const context = under.getContext("2d");
-    context.imageSmoothingEnabled = under.width < data.columns || under.height < data.rows;
-    context.imageSmoothingQuality = "high";
-    context.drawImage(picture, 0, 0, under.width, under.height);
-    ticks(part(".m2s-across"), data.columns, "left", width, 44);
-    ticks(part(".m2s-down"), data.rows, "top", height, 30);
+  function paint() {   // one pixel a cell, enlarged by the browser; coloured by rank, one scale for all encoders
+    const colours = Uint8Array.from(data.shares, t => Math.round(255 * t));
+    const fill = (image, count, colour) => {
+      for (let k = 0; k < count; k++) {
+        const c = 3 * colour(k);
+        for (let p = 0; p < 3; p++) image.data[4 * k + p] = palette[c + p];
+        image.data[4 * k + 3] = 255;
+      }
+      return image;
+    };
+    canvas.width = data.columns; canvas.height = data.rows;
+    const cellsImage = new ImageData(data.columns, data.rows);
+    canvas.getContext("2d").putImageData(fill(cellsImage, data.levels.length, k => colours[data.levels[k]]), 0, 0);
+    part(".m2s-scale").getContext("2d").putImageData(fill(new ImageData(256, 1), 256, k => k), 0, 0);
+  }
+
+  function layout() {   // the size of a cell, and all that hangs on it
+    if (!data || !root.clientWidth) return;
+    const fits = Math.floor(Math.min((root.clientWidth - 120) / data.columns, (TALL - 64) / data.rows));
+    size = Math.max(LEAST, Math.min(chosenSize || fits, MOST));
+    plot.style.width = axes.b.style.width = size * data.columns + "px";
+    plot.style.height = axes.a.style.height = size * data.rows + "px";
     overlay();
+    drawAxes();
   }
 
-  function ticks(box, count, side, pixels, room) {
-    const least = count / Math.max(1, Math.floor(pixels / room));
-    const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].find(s => s >= least) || 10000;
-    box.replaceChildren();
-    for (let k = 0; k < count; k += step) {
-      const span = document.createElement("span");
-      span.textContent = k;
-      span.style[side] = 100 * (k + 0.5) / count + "%";
-      box.append(span);
+  function picture(side, shot) {
+    const key = side + ":" + shot;
+    if (!pictures.has(key)) { pictures.set(key, ""); missing.push(key); }
+    return pictures.get(key);
+  }
+
+  function ask() {
+    if (missing.length) model.send({ pictures: missing });
+    missing = [];
+  }
+
+  function drawAxes() {   // keyframes and times of what can be seen
+    if (!size) return;
+    for (const [side, from, length, count] of [
+      ["a", scroll.scrollTop, scroll.clientHeight, data.rows], ["b", scroll.scrollLeft, scroll.clientWidth, data.columns]]) {
+      const starts = model.get("starts_" + side), items = [], far = side === "a" ? "top" : "left";
+      const aspect = model.get("aspects")[side === "a" ? 0 : 1];
+      const wide = side === "a" ? Math.min(56, 36 * aspect) : Math.min(38, 36 * aspect);
+      for (let k = Math.max(0, Math.floor(from / EVERY) - 1); k * EVERY < Math.min(from + length, size * count); k++) {
+        const shot = Math.min(Math.round(k * EVERY / size), count - 1), url = picture(side, shot);
+        const item = document.createElement("span");
+        item.style[far] = k * EVERY + "px";
+        if (side === "a" || k % 2 === 0) item.append(starts[shot] || "shot " + shot);
+        if (url) item.append(Object.assign(new Image(wide, wide / aspect), { src: url, alt: "" }));
+        items.push(item);
+      }
+      const lit = [...axes[side].querySelectorAll(".m2s-lit")];
+      axes[side].replaceChildren(...items, ...lit);
     }
+    ask();
   }
 
-  function ring(context, x, y, radius, width) {
-    for (const [colour, thick] of [["#fff", width + 2], [MARK, width]]) {
-      context.beginPath(); context.arc(x, y, radius, 0, 7);
-      context.lineWidth = thick; context.strokeStyle = colour; context.stroke();
+  function cross(kind, at) {   // both scenes on the axes, and the lines to their cell
+    const n = model.get("shots"), box = (parent, suffix) => {
+      let e = parent.querySelector(`.${kind}.${suffix}`);
+      if (!e) { e = document.createElement("div"); e.className = kind + " " + suffix; parent.append(e); }
+      e.hidden = !at;
+      return e.style;
+    };
+    for (const [k, axis, far, length] of [[0, "a", "top", "height"], [1, "b", "left", "width"]]) {
+      const lit = box(axes[axis], "m2s-lit"), line = box(plot, "m2s-line-" + axis);
+      if (!at) continue;
+      lit[far] = size * at[k] + "px"; lit[length] = size * n + "px";
+      line[far] = size * (at[k] + 0.5) - 0.5 + "px";
     }
+    const frame = box(plot, "m2s-frame");
+    if (at) Object.assign(frame, { top: size * at[0] + "px", left: size * at[1] + "px", width: size + "px", height: size + "px" });
   }
 
-  function label(context, text, x, y, size) {
-    context.font = `bold ${size}px sans-serif`;
-    context.lineWidth = size / 4; context.lineJoin = "round"; context.strokeStyle = "#000"; context.fillStyle = "#fff";
-    context.textBaseline = "middle";
-    context.strokeText(text, x, y); context.fillText(text, x, y);
-  }
-
-  function frame(context, x, y, w, h, ratio) {
-    for (const [colour, thick] of [["#000", 4], ["#fff", 2]]) {
-      context.lineWidth = thick * ratio; context.strokeStyle = colour; context.strokeRect(x, y, w, h);
-    }
-  }
-
-  function overlay() {   // marks and the chosen cell, and the neighbourhood: cheap, on every step
-    if (!picture) return;
-    const context = over.getContext("2d"), ratio = window.devicePixelRatio || 1;
-    const across = over.width / data.columns, down = over.height / data.rows;
-    context.clearRect(0, 0, over.width, over.height);
-    const [i, j] = cell, marks = model.get("marks");
-    context.fillStyle = "rgba(255,255,255,.55)";
-    context.fillRect(0, (i + 0.5) * down - ratio / 2, over.width, ratio);
-    context.fillRect((j + 0.5) * across - ratio / 2, 0, ratio, over.height);
-    for (const [r, c] of marks) ring(context, (c + 0.5) * across, (r + 0.5) * down, 4.5 * ratio, 2 * ratio);
-    marks.slice(0, 9).forEach(([r, c, rank]) => {
-      const right = (c + 0.5) * across + 20 * ratio < over.width;
-      context.textAlign = right ? "left" : "right";
-      label(context, "#" + rank, (c + 0.5) * across + (right ? 10 : -10) * ratio, (r + 0.5) * down, 11 * ratio);
+  function overlay() {   // marks and the chosen cell: cheap, on every step
+    if (!size) return;
+    const marks = model.get("marks").map(([i, j, rank, both]) => {
+      const e = document.createElement("span");
+      e.style.cssText = `top:${size * (i + 0.5)}px;left:${size * (j + 0.5)}px`;
+      e.className = both ? "m2s-both" : "";
+      if (rank < 10) e.dataset.rank = "#" + rank;
+      return e;
     });
-    const w = Math.max(across, 9 * ratio), h = Math.max(down, 9 * ratio);
-    frame(context, (j + 0.5) * across - w / 2, (i + 0.5) * down - h / 2, w, h, ratio);
-    drawZoom(ratio, marks);
+    part(".m2s-marks").replaceChildren(...marks);
+    cross("m2s-chosen", cell);
     words();
   }
 
-  function bounds() {   // rows and columns of the neighbourhood: one scene to each side
-    const half = Math.max(4, Math.min(model.get("shots"), 20));
-    return [cell[0] - half, cell[1] - half, 2 * half + 1];
+  function reach() {   // the chosen cell is to be seen
+    const [y, x] = [size * cell[0], size * cell[1]], w = scroll.clientWidth - 120, h = scroll.clientHeight - 80;
+    if (y < scroll.scrollTop || y > scroll.scrollTop + h) scroll.scrollTop = y - h / 2;
+    if (x < scroll.scrollLeft || x > scroll.scrollLeft + w) scroll.scrollLeft = x - w / 2;
   }
 
-  function drawZoom(ratio, marks) {
-    const side = Math.round(208 * ratio), [top, left, count] = bounds(), size = side / count;
-    zoom.width = zoom.height = side;
-    const context = zoom.getContext("2d");
-    for (let r = 0; r < count; r++) for (let c = 0; c < count; c++) {
-      const i = top + r, j = left + c;
-      if (!inside(i, j)) continue;
-      const k = 3 * colours[level(i, j)];
-      context.fillStyle = `rgb(${palette[k]},${palette[k + 1]},${palette[k + 2]})`;
-      context.fillRect(Math.floor(c * size), Math.floor(r * size), Math.ceil(size), Math.ceil(size));
-    }
-    for (const [i, j, rank] of marks) {
-      const x = (j - left + 0.5) * size, y = (i - top + 0.5) * size;
-      if (x < 0 || y < 0 || x > side || y > side) continue;
-      ring(context, x, y, Math.max(0.45 * size, 5 * ratio), 2 * ratio);
-      context.textAlign = x > side - 30 * ratio ? "right" : "left";
-      label(context, "#" + rank, x + (context.textAlign === "left" ? 0.7 : -0.7) * size, y, 11 * ratio);
-    }
-    frame(context, (cell[1] - left) * size, (cell[0] - top) * size, size, size, ratio);
+  function said([i, j]) {
+    const share = data.shares[level(i, j)], percent = Math.floor(1000 * share) / 10;
+    const [a, b] = [model.get("starts_a")[i] || "shot " + i, model.get("starts_b")[j] || "shot " + j];
+    return `A ${a} × B ${b}: nearer than ${percent} %`;
   }
 
   function words() {
-    const [i, j] = hover || cell;
-    if (!inside(i, j)) return;
-    const a = model.get("starts_a")[i] || "", b = model.get("starts_b")[j] || "";
-    const said = `A ${a || "shot " + i} × B ${b || "shot " + j}: ${short(value(level(i, j)))}`;
-    read.textContent = (hover ? "under the pointer: " : "chosen: ") + said;
-    zoomBox.setAttribute("aria-label", "neighbourhood of the chosen scene pair, " + said);
+    if (!inside(...cell)) return;
+    part(".m2s-read").textContent = "chosen: " + said(cell);
+    part(".m2s-read").title = "score " + short(value(level(...cell)));
+  }
+
+  function point() {   // both scenes' keyframes beside the pointer
+    pointer.hidden = !hover;
+    cross("m2s-hover", hover && hover.at);
+    if (!hover) return;
+    pointer.querySelectorAll("img").forEach((image, k) => {
+      const url = picture("ab"[k], hover.at[k]);
+      image.hidden = !url;
+      if (url) image.src = url;
+      image.style.aspectRatio = model.get("aspects")[k];
+    });
+    ask();
+    pointer.querySelector("p").textContent = said(hover.at);
+    const left = Math.min(hover.x + 16, innerWidth - pointer.offsetWidth - 8);
+    pointer.style.left = left + "px";
+    pointer.style.top = (hover.y + 200 > innerHeight ? hover.y - pointer.offsetHeight - 16 : hover.y + 16) + "px";
   }
 
   function tell() { sent = cell; waiting = true; model.send({ cell }); }
 
   function choose(i, j) {   // drawn at once; Python hears of the last cell when it has dealt with the one before
     if (!inside(i, j)) return false;
-    cell = [i, j]; hover = null;
+    cell = [i, j];
     overlay();
+    reach();
     if (!waiting) tell();
     return true;
   }
 
-  const at = (event, box, top, left, rows, columns) => {
-    const r = box.getBoundingClientRect();
-    return [top + Math.floor((event.clientY - r.top) / r.height * rows),
-      left + Math.floor((event.clientX - r.left) / r.width * columns)];
+  const at = e => {
+    const r = plot.getBoundingClientRect();
+    return [Math.floor((e.clientY - r.top) / size), Math.floor((e.clientX - r.left) / size)];
   };
-  const onPlot = e => at(e, plot, 0, 0, data.rows, data.columns);
-  const onZoom = e => { const [top, left, count] = bounds(); return at(e, zoom, top, left, count, count); };
-  for (const [box, where] of [[plot, onPlot], [zoomBox, onZoom]]) {
-    box.addEventListener("click", e => { if (data) { choose(...where(e)); plot.focus({ preventScroll: true }); } });
-    box.addEventListener("mousemove", e => {
-      if (!data) return;
-      const found = where(e);
-      hover = inside(...found) ? found : null;
-      words();
-    });
-    box.addEventListener("mouseleave", () => { hover = null; if (data) words(); });
-  }
+  plot.addEventListener("click", e => { if (data) { choose(...at(e)); plot.focus({ preventScroll: true }); } });
+  plot.addEventListener("mousemove", e => {
+    hover = data && inside(...at(e)) ? { at: at(e), x: e.clientX, y: e.clientY } : null;
+    point();
+  });
+  plot.addEventListener("mouseleave", () => { hover = null; point(); });
   plot.addEventListener("keydown", e => {
     if (e.ctrlKey || e.metaKey || e.altKey || e.key === "Tab") return;
     e.stopPropagation();
@@ -229,26 +228,31 @@ function render({ model, el }) {
     if (!step || !choose(cell[0] + far * step[0], cell[1] + far * step[1]))   // at an edge Python says why not
       model.send({ key: e.key, shift: e.shiftKey });
   });
+  scroll.addEventListener("scroll", drawAxes);
+  for (const [name, by] of [[".m2s-less", 1 / 1.5], [".m2s-more", 1.5]])
+    part(name).addEventListener("click", () => {
+      chosenSize = Math.max(LEAST, Math.min(Math.round(size * by), MOST)); layout(); reach();
+    });
 
-  const follow = () => { if (waiting && sent && String(sent) !== String(cell)) return; cell = model.get("cell"); overlay(); };
+  const follow = () => {
+    if (waiting && sent && String(sent) !== String(cell)) return;
+    cell = model.get("cell"); overlay(); if (size) reach();
+  };
   const say = () => {
-    part(".m2s-map-head").textContent = model.get("head");
-    part(".m2s-name-b").textContent = "→ first shot of the scene in B: " + model.get("titles")[1];
-    part(".m2s-name-a").textContent = "↓ first shot of the scene in A: " + model.get("titles")[0];
-    part(".m2s-map-facts").innerHTML = model.get("facts");
+    part(".m2s-name").textContent = model.get("head");
+    part(".m2s-name-b").textContent = "B → " + model.get("titles")[1];
+    part(".m2s-name-a").textContent = "A ↓ " + model.get("titles")[0];
     plot.setAttribute("aria-label", model.get("label"));
   };
-  const heard = [["change:cell", follow], ["change:marks", overlay], ["change:colours change:limits", paint],
-    ["change:head change:titles change:facts change:label", say], ["msg:custom", receive]];
-  for (const [events, handler] of heard) for (const event of events.split(" ")) model.on(event, handler);
+  const events = [["change:cell", follow], ["change:marks", overlay],
+    ["change:head change:titles change:label", say], ["msg:custom", receive]];
+  const all = on => { for (const [names, handle] of events) for (const name of names.split(" ")) model[on](name, handle); };
+  all("on");
   const watch = new ResizeObserver(layout);
-  watch.observe(plot);
+  watch.observe(root);
   say();
-  read.textContent = "waiting for the scores …";
+  part(".m2s-read").textContent = "waiting for the scores …";
   model.send({ need: "cells" });
-  return () => {
-    watch.disconnect();
-    for (const [events, handler] of heard) for (const event of events.split(" ")) model.off(event, handler);
-  };
+  return () => { watch.disconnect(); forget(); all("off"); };
 }
 export default { render };

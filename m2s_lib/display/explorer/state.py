@@ -4,35 +4,32 @@ Every function takes the data and a state and returns a new state; errors become
 exception, except in `open_state`, whose caller wrote the names.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import wraps
+
+import numpy as np
 
 from m2s_lib.display.explorer.data import PairScores, ScenePairs
+from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
 from m2s_lib.errors import M2SError
 from m2s_lib.io import write_json
 
-COLOURS = ("score", "share")
 ARROWS = {"ArrowUp": (-1, 0), "ArrowDown": (1, 0), "ArrowLeft": (0, -1), "ArrowRight": (0, 1)}
-KEYS = (*ARROWS, "n", "p", "Home", "End")  # that change the state; space plays
+KEYS = (*ARROWS, "n", "p", "Home", "End", "e")  # that change the state; space plays
 QUERY = "query.json"
 
 
 @dataclass(frozen=True)
-class ExplorerState:
+class ExplorerState(ScreenState):
     """What is on the screen."""
 
     film_a: str
     film_b: str
     encoder: str
-    second: str = ""  # encoder of the aligned row, '' for none
+    second: str = ""  # encoder to compare with, '' for none; `switch_encoders` puts it first
     shot_a: int = 0  # first shot of the chosen scene of A: row of B
     shot_b: int = 0  # first shot of the chosen scene of B: column of B
     marked: int = 0  # scene pairs that are marked, the best ones
-    colours: str = "score"  # of the heat maps; "share": of the windows that score lower
     shows_call: bool = False
-    error: str = ""
-    notice: str = ""
 
 
 def open_state(
@@ -45,28 +42,22 @@ def open_state(
     shot_a: int | None = None,
     shot_b: int | None = None,
     marked: int | None = None,
-    colours: str = "",
 ) -> ExplorerState:
     """The state that `explore` and `explorer_figure` begin with.
 
     Args:
         film_a, film_b: the films; '' takes the most similar pair.
-        encoder: one of `scenes.views`, '' the first. second: another for the aligned row, '' for none.
+        encoder: one of `scenes.views`, '' the first. second: another to compare with, '' for none.
         shot_a, shot_b: first shots of the chosen scenes; None takes the best scene pair.
         marked: how many scene pairs are marked; None marks those that mining keeps.
-        colours: "score", or "share" (of the windows that score lower: the same scale for every encoder);
-            '' is "share" with a second encoder and "score" without.
 
     Raises:
-        M2SError: unknown films, encoders or colours, scenes outside the films.
+        M2SError: unknown films or encoders, scenes outside the films.
     """
     if not film_a and not film_b:
         film_a, film_b = scenes.best_pair()
     elif not film_a or not film_b:
         raise M2SError(f"name both films or neither: film_a is {film_a!r}, film_b is {film_b!r}")
-    colours = colours or ("share" if second else "score")
-    if colours not in COLOURS:
-        raise M2SError(f"colours is {colours!r}: choose one of {', '.join(COLOURS)}")
     encoder = encoder or next(iter(scenes.views))
     scores = scenes.scores(encoder, film_a, film_b)
     if second:
@@ -74,78 +65,59 @@ def open_state(
     best = scores.picks.iloc[0]
     i = int(best.shot_a) if shot_a is None else int(shot_a)
     j = int(best.shot_b) if shot_b is None else int(shot_b)
-    state = ExplorerState(film_a, film_b, encoder, second, colours=colours)
-    if said := _outside(scenes, state, scores, i, j):
-        raise M2SError(said)
+    state = ExplorerState(film_a, film_b, encoder, second)
+    _check_cell(scenes, state, scores, i, j)
     count = scores.n_kept if marked is None else min(max(int(marked), 0), len(scores.picks))
     return replace(state, shot_a=i, shot_b=j, marked=count)
 
 
-def _handler(change: Callable) -> Callable:
-    """Old messages go; an M2SError becomes the state's error and changes nothing else."""
-
-    @wraps(change)
-    def inside(scenes: ScenePairs, state: ExplorerState, *args) -> ExplorerState:
-        state = replace(state, error="", notice="")
-        try:
-            return change(scenes, state, *args)
-        except M2SError as error:
-            return replace(state, error=str(error))
-
-    return inside
-
-
-@_handler
+@handler
 def choose_films(scenes: ScenePairs, state: ExplorerState, film_a: str, film_b: str) -> ExplorerState:
     """Another film pair, at its best scene pair."""
-    fresh = open_state(
-        scenes, film_a, film_b, encoder=state.encoder, second=state.second, colours=state.colours
-    )
+    fresh = open_state(scenes, film_a, film_b, encoder=state.encoder, second=state.second)
     return replace(fresh, shows_call=state.shows_call)
 
 
-@_handler
+@handler
 def choose_encoder(scenes: ScenePairs, state: ExplorerState, encoder: str) -> ExplorerState:
     """Another encoder on the same films and the same scenes; it marks what it would keep."""
     scores = scenes.scores(encoder, state.film_a, state.film_b)
     second = "" if state.second == encoder else state.second
-    colours = state.colours if second == state.second else "score"
-    return replace(state, encoder=encoder, second=second, colours=colours, marked=scores.n_kept)
+    return replace(state, encoder=encoder, second=second, marked=scores.n_kept)
 
 
-@_handler
+@handler
 def choose_second(scenes: ScenePairs, state: ExplorerState, second: str) -> ExplorerState:
-    """A second encoder in the aligned row, '' for none. Scores of two encoders have different scales, so the
-    colours become shares, which have not."""
+    """A second encoder to compare with, '' for none."""
     if second == state.encoder:
         raise M2SError(f"{second} is the first encoder already: choose another one to compare with")
     if second:
         scenes.scores(second, state.film_a, state.film_b)
-    colours = "share" if second and not state.second else "score" if not second else state.colours
-    return replace(state, second=second, colours=colours)
+    return replace(state, second=second)
 
 
-@_handler
-def choose_colours(scenes: ScenePairs, state: ExplorerState, colours: str) -> ExplorerState:
-    """Colours by score or by share."""
-    return replace(state, colours=colours if colours in COLOURS else state.colours)
+@handler
+def switch_encoders(scenes: ScenePairs, state: ExplorerState) -> ExplorerState:
+    """The second encoder on the map in the place of the first, which becomes the second."""
+    if not state.second:
+        raise M2SError("there is one encoder: choose a second one to compare with")
+    return replace(state, encoder=state.second, second=state.encoder)
 
 
-@_handler
+@handler
 def mark(scenes: ScenePairs, state: ExplorerState, count: int) -> ExplorerState:
     """Mark the best `count` scene pairs, as many as there are at most."""
     return replace(state, marked=min(max(int(count), 0), len(_scores(scenes, state).picks)))
 
 
-@_handler
+@handler
 def choose_cell(scenes: ScenePairs, state: ExplorerState, i: int, j: int) -> ExplorerState:
     """The scene of A from shot i and the scene of B from shot j."""
-    if said := _outside(scenes, state, _scores(scenes, state), i, j):
-        raise M2SError(said)
-    return replace(state, shot_a=int(i), shot_b=int(j))
+    _check_cell(scenes, state, _scores(scenes, state), i, j)
+    return replace(state, shot_a=int(i), shot_b=int(j), playing=())
 
 
-@_handler
+@handler
 def step_pair(scenes: ScenePairs, state: ExplorerState, by: int) -> ExplorerState:
     """To the next (by=1) or previous (by=-1) best marked pair; from a cell that is none, to the best one."""
     picks = _scores(scenes, state).picks.head(state.marked)
@@ -156,13 +128,20 @@ def step_pair(scenes: ScenePairs, state: ExplorerState, by: int) -> ExplorerStat
     if not 0 <= at < len(picks):
         end = "the best" if at < 0 else "the last"
         raise M2SError(f"this is {end} of the {len(picks)} marked scene pairs")
-    return replace(state, shot_a=int(picks.shot_a.iloc[at]), shot_b=int(picks.shot_b.iloc[at]))
+    return choose_pair(scenes, state, at)
 
 
-@_handler
+@handler
+def choose_pair(scenes: ScenePairs, state: ExplorerState, at: int) -> ExplorerState:
+    """The pair `at` (from 0) of all that the greedy pass selects, best first."""
+    row = _scores(scenes, state).picks.iloc[at]
+    return choose_cell(scenes, state, int(row.shot_a), int(row.shot_b))
+
+
+@handler
 def press(scenes: ScenePairs, state: ExplorerState, key: str, shift: bool = False) -> ExplorerState:
     """Arrow keys move one shot (with shift one scene), n and p step through the marked pairs, Home and End go
-    to the best and the last of them."""
+    to the best and the last of them, e switches between two encoders."""
     if key in ARROWS:
         far = scenes.n_shots if shift else 1
         i, j = state.shot_a + far * ARROWS[key][0], state.shot_b + far * ARROWS[key][1]
@@ -170,16 +149,14 @@ def press(scenes: ScenePairs, state: ExplorerState, key: str, shift: bool = Fals
     if key in ("n", "p"):
         return step_pair(scenes, state, 1 if key == "n" else -1)
     if key in ("Home", "End") and state.marked:
-        picks = _scores(scenes, state).picks
-        row = picks.iloc[0 if key == "Home" else state.marked - 1]
-        return replace(state, shot_a=int(row.shot_a), shot_b=int(row.shot_b))
-    return state
+        return choose_pair(scenes, state, 0 if key == "Home" else state.marked - 1)
+    return switch_encoders(scenes, state) if key == "e" else state
 
 
-@_handler
+@handler
 def use_as_query(scenes: ScenePairs, state: ExplorerState, side: str) -> ExplorerState:
     """Hand the chosen scene of film A or B to the gallery: run_dir/query.json."""
-    film, shot = chosen(state, side)
+    film, shot, _ = chosen(scenes, state)[side == "b"]
     query = {"film_id": film, "shot": shot, "n_shots": scenes.n_shots, "from": "03"}
     try:
         write_json(scenes.run_dir / QUERY, query)
@@ -188,60 +165,54 @@ def use_as_query(scenes: ScenePairs, state: ExplorerState, side: str) -> Explore
     return replace(
         state,
         notice=f"The scene of {scenes.title(film)} from shot {shot} is the query now: in "
-        '08_retrieval_gallery, press "take the explorer\'s scene".',
+        '08_retrieval_gallery, press "explorer\'s scene".',
     )
 
 
-@_handler
+@handler
 def toggle_call(scenes: ScenePairs, state: ExplorerState) -> ExplorerState:
     """Show or hide the library call."""
     return replace(state, shows_call=not state.shows_call)
 
 
-@_handler
-def dismiss(scenes: ScenePairs, state: ExplorerState) -> ExplorerState:
-    """Close the message."""
-    return state
-
-
-def chosen(state: ExplorerState, side: str) -> tuple[str, int]:
-    """Film and first shot of the chosen scene on side 'a' or 'b'."""
-    return (state.film_b, state.shot_b) if side == "b" else (state.film_a, state.shot_a)
+def chosen(scenes: ScenePairs, state: ExplorerState) -> tuple[SceneKey, SceneKey]:
+    """The chosen scenes of film A and of film B."""
+    a, b = (state.film_a, state.shot_a), (state.film_b, state.shot_b)
+    return SceneKey(*a, scenes.n_shots), SceneKey(*b, scenes.n_shots)
 
 
 def call_text(state: ExplorerState, function: str = "explorer_figure") -> str:
     """The library call that draws this state; with `explore` instead it opens it live."""
-    words = [
-        f"shot_a={state.shot_a}, shot_b={state.shot_b}, marked={state.marked}, colours={state.colours!r}"
-    ]
+    words = [f"shot_a={state.shot_a}, shot_b={state.shot_b}, marked={state.marked}"]
     words.insert(0, f"encoder={state.encoder!r}" + (f", second={state.second!r}" if state.second else ""))
     inside = "".join(f"    {w},\n" for w in (f"scenes, {state.film_a!r}, {state.film_b!r}", *words))
     return f"from m2s_lib.display.explorer.explorer import {function}\n\n{function}(\n{inside})"
 
 
-def colour_limits(scenes: ScenePairs, state: ExplorerState) -> tuple[float, float]:
-    """Scores of the first and last colour: the same for both encoders when two are compared."""
-    shown = [scenes.scores(e, state.film_a, state.film_b) for e in (state.encoder, state.second) if e]
-    return min(s.low for s in shown), max(s.high for s in shown)
-
-
 def marked_cells(scenes: ScenePairs, state: ExplorerState, encoder: str) -> list[list[int]]:
-    """[shot_a, shot_b, rank] of the marked pairs; a second encoder marks as many as the first."""
-    picks = scenes.scores(encoder, state.film_a, state.film_b).picks.head(state.marked)
-    return picks[["shot_a", "shot_b", "rank"]].to_numpy().astype(int).tolist()
+    """[shot_a, shot_b, rank, both] of the marked pairs of an encoder, each encoder's `state.marked` best;
+    both is 1 where the other encoder marks a pair that shares shots with it in both films."""
+    columns = ["shot_a", "shot_b", "rank"]
+    other = state.second if encoder == state.encoder else state.encoder
+    picks = {e: scenes.scores(e, state.film_a, state.film_b).picks for e in (encoder, other) if e}
+    cells, *others = (p[columns].head(state.marked).to_numpy().astype(int) for p in picks.values())
+    both = np.zeros(len(cells), int)
+    if others:
+        apart = np.abs(cells[:, None, :2] - others[0][None, :, :2])  # [mine, theirs, films]
+        both = (apart < scenes.n_shots).all(axis=2).any(axis=1).astype(int)
+    return np.column_stack([cells, both]).tolist()
 
 
 def _scores(scenes: ScenePairs, state: ExplorerState) -> PairScores:
     return scenes.scores(state.encoder, state.film_a, state.film_b)
 
 
-def _outside(scenes: ScenePairs, state: ExplorerState, scores: PairScores, i: int, j: int) -> str:
-    """Why a cell is none, '' when it is one."""
+def _check_cell(scenes: ScenePairs, state: ExplorerState, scores: PairScores, i: int, j: int) -> None:
+    """M2SError for a cell outside B."""
     for film, shot, count in ((state.film_a, i, scores.b.shape[0]), (state.film_b, j, scores.b.shape[1])):
         if not 0 <= shot < count:
             end = "begins with shot 0" if shot < 0 else f"ends with shot {count + scenes.n_shots - 2}"
-            return (
+            raise M2SError(
                 f"{scenes.title(film)} {end}: scenes of {scenes.n_shots} shots start at shots "
                 f"0 to {count - 1}, not at {shot}"
             )
-    return ""

@@ -1,8 +1,7 @@
 """Every figure of the suite. Each function returns a matplotlib Figure, shows and saves nothing, and leaves a
-short description in `fig.m2s_alt` (`alt_text(fig)`)."""
+short description in `fig.m2s_alt`."""
 
-from m2s_lib.display.figures.boundaries import boundaries_figure
-from m2s_lib.display.figures.clips import found_by_figure, predictions_figure
+from m2s_lib.display.figures.clips import boundaries_figure, found_by_figure, predictions_figure
 from m2s_lib.display.figures.plots import (
     figure2,
     loss_curves,
@@ -12,10 +11,9 @@ from m2s_lib.display.figures.plots import (
     similarity_heatmap,
 )
 from m2s_lib.display.figures.scenes import retrieval_figure, scene_pairs_figure
-from m2s_lib.display.figures.shots import keyframe_sheet, shot_timeline
+from m2s_lib.display.figures.shots import keyframe_sheet
 
 __all__ = [
-    "alt_text",
     "boundaries_figure",
     "figure2",
     "found_by_figure",
@@ -27,11 +25,5 @@ __all__ = [
     "roc_figure",
     "scaling_figure",
     "scene_pairs_figure",
-    "shot_timeline",
     "similarity_heatmap",
 ]
-
-
-def alt_text(fig) -> str:
-    """The figure in words, for people who cannot see it; '' for a figure that is not from here."""
-    return str(getattr(fig, "m2s_alt", ""))

@@ -3,11 +3,17 @@
 import numpy as np
 import pandas as pd
 
-from m2s_lib.display.style import GREY, RIGHT, WIDTH, WRONG, new_figure, safe_text, styled
+from m2s_lib.display.figures.base import LINE, MARGIN, Page
+from m2s_lib.display.style import GREY, RIGHT, WIDTH, WRONG, axes_at, styled
+from m2s_lib.display.words import encoder_words, row_words
 from m2s_lib.errors import M2SError
 
 _COLOURS = {"seen": RIGHT, "the opposite is seen": WRONG}
-_LINE = 0.24  # inches a line
+_WORDS = 5.0  # inches of the words at the left of the differences
+_CAPTION = (
+    "Points: the difference in percentage points, lines: its 95 % interval over repeats (none with one). "
+    "Blue: the interval lies above 0, the claim is seen; red: below, the opposite is seen; open: not decided."
+)
 
 
 @styled
@@ -21,34 +27,39 @@ def claims_figure(claims: pd.DataFrame):
     rows = claims[np.isfinite(claims["effect"])]
     if not len(rows):
         raise M2SError("no claim has an effect to draw: nothing that the claims compare was measured")
-    lines = []  # from the top: (text, None) for a heading, (text, row) for a difference
+    page, centres = Page("What the paper claims, and what these films show"), []
+    begin = page.top
     for claim, of_claim in rows.groupby("claim", sort=False):
-        lines.append((claim, None))
+        page.top += LINE * page.lines(MARGIN, claim, WIDTH - 2 * MARGIN, weight="bold") + 0.04
         for row in of_claim.to_dict("records"):
-            lines.append((f"{row['compared']}: {row['measure']}", row))
-    fig = new_figure(WIDTH, _LINE * len(lines) + 1.0)
-    axes = fig.add_axes((0.55, 0.6 / fig.get_figheight(), 0.42, 1 - 0.8 / fig.get_figheight()))
-    for y, (_, row) in enumerate(lines):
-        if row is not None:
-            _draw(axes, y, row)
-    axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_yticks(range(len(lines)), [safe_text(text) for text, _ in lines])
-    axes.tick_params(axis="y", labelsize=7, length=0)
-    for label, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
-        label.set_fontweight("normal" if row else "bold")
-    axes.set_ylim(len(lines) - 0.3, -0.7)
-    axes.set_xlabel("difference, 95 % interval over repeats", fontsize=9)
-    seen = int((rows["verdict"] == "seen").sum())
-    fig.m2s_alt = (
-        f"{len(rows)} differences that the paper's claims are about, {seen} with an interval above 0, "
-        f"{int((rows['verdict'] == 'the opposite is seen').sum())} below."
+            words = f"{encoder_words(row_words(row['compared']))}: {encoder_words(row['measure'])}"
+            height = LINE * page.lines(MARGIN + 0.15, words, _WORDS - 0.3, size=8)
+            centres.append((page.top + height / 2 - 0.02, row))
+            page.top += height + 0.06
+        page.top += 0.08
+    height = page.top - begin
+    page.draw(lambda fig, top: _draw(fig, begin, height, [(c - begin, r) for c, r in centres]))
+    page.top += 0.45
+    counts = [int((rows["verdict"] == verdict).sum()) for verdict in _COLOURS]
+    return page.finish(
+        f"{len(rows)} differences that the paper's claims are about, {counts[0]} with an interval above 0, "
+        f"{counts[1]} below.",
+        _CAPTION,
     )
-    return fig
 
 
-def _draw(axes, y: int, row: dict) -> None:
-    colour = _COLOURS.get(row["verdict"], GREY)
-    if np.isfinite(row["ci_low"]):
-        axes.plot([row["ci_low"], row["ci_high"]], [y, y], color=colour, linewidth=2)
-    filled = colour if row["verdict"] in _COLOURS else "none"
-    axes.plot(row["effect"], y, "o", markersize=5, markerfacecolor=filled, markeredgecolor=colour)
+def _draw(fig, top: float, height: float, centres: list[tuple[float, dict]]) -> None:
+    """The differences beside their words; y counts inches from the first line."""
+    axes = axes_at(fig, MARGIN + _WORDS, top, WIDTH - _WORDS - 3 * MARGIN, height)
+    for y, row in centres:
+        colour, effect = _COLOURS.get(row["verdict"], GREY), 100 * row["effect"]
+        if np.isfinite(row["ci_low"]):
+            ends = 100 * row["ci_low"], 100 * row["ci_high"]
+            axes.plot(ends, [y, y], color=colour, linewidth=2, marker="|", markersize=7)
+        filled = colour if row["verdict"] in _COLOURS else "none"
+        axes.plot(effect, y, "o", markersize=5, markerfacecolor=filled, markeredgecolor=colour)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.set(ylim=(height, 0), yticks=[])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color="#e4e4e4", linewidth=0.6)
+    axes.set_xlabel("difference, percentage points", size=8)

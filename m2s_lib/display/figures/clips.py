@@ -1,19 +1,22 @@
-"""Clips and what was said of them: predictions with labels (supp. Fig. 5-10), what two encoders find (4)."""
+"""Clips and what was predicted of them (supp. Fig. 5-10), what two encoders find (4), boundaries (8)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from m2s_lib.display.figures.scenes import FRAME_PX, LINE, MARGIN, fits, store_of
-from m2s_lib.display.filmstrips import filmstrip
-from m2s_lib.display.style import GREY, RIGHT, WIDTH, WRONG, new_figure, picture_at, styled, text_at
+from m2s_lib.display.figures.base import FRAME_PX, LINE, MARGIN, Page, fitted, scene_strip, store_of
+from m2s_lib.display.filmstrips import GAP, filmstrip, frame_width
+from m2s_lib.display.style import GREY, RIGHT, WIDTH, WRONG, styled
+from m2s_lib.display.words import encoder_words, plain_words
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 
 _NOTES = 2.6  # inches of the words beside a strip
 _LOW = 0.55  # inches of one keyframe at most where two encoders share the page
-_GAP = 0.14
+_GREEN = "#009E73"  # the paper's line between scenes
+_GOES_ON = ("the scene goes on", "the scene changes")
 
 Edit = Callable[[np.ndarray], np.ndarray]
 
@@ -41,32 +44,30 @@ def predictions_figure(
     """
     if not len(rows):
         raise M2SError("there is no prediction to draw: the table has 0 rows")
-    column = WIDTH - 2 * MARGIN - _NOTES - 0.15
-    strips = [_strip(stores, r, edit) for r in rows.to_dict("records")]
-    said = [_said(r, names) for r in rows.to_dict("records")]
-    heights = [max(fits(s, column), (2 + len(n)) * LINE) for s, n in zip(strips, said, strict=True)]
-    head = 0.3 if what else 0
-    fig = new_figure(WIDTH, sum(heights) + _GAP * (len(strips) - 1) + head + 2 * MARGIN)
-    if what:
-        text_at(fig, MARGIN, MARGIN, what, WIDTH - 2 * MARGIN, va="top", weight="bold")
-    top, left, right = MARGIN + head, MARGIN + column + 0.15, 0
-    for row, strip, notes, height in zip(rows.to_dict("records"), strips, said, heights, strict=True):
-        axes = picture_at(fig, strip, MARGIN, top, column, height, f"{row['film_id']} {row['label']}")
-        axes.set_anchor("NW")
-        right += bool(notes) and notes[0][1]
-        text_at(fig, left, top, f"label: {row['label']}", _NOTES, va="top")
-        for line, (words, same) in enumerate(notes, start=1):
+    page, right, predicted = Page(plain_words(what)), 0, False
+    width = WIDTH - 2 * MARGIN - _NOTES - 0.15
+    left = MARGIN + width + 0.15
+    for row in rows.to_dict("records"):
+        strip, lines = (
+            scene_strip(stores, row["film_id"], row["shot"], row["n_shots"], edit),
+            _marked(row, names),
+        )
+        height = fitted(strip, width)
+        page.strip(strip, MARGIN, width, height, f"{row['film_id']} {row['label']}")
+        page.text(left, f"label: {plain_words(row['label'])}", _NOTES)
+        for line, (words, same) in enumerate(lines, start=1):
             colour = RIGHT if same else WRONG
-            text_at(fig, left, top + line * LINE, words, _NOTES, va="top", weight="bold", color=colour)
-        title, below = str(row.get("title", row["film_id"])), top + (1 + len(notes)) * LINE
-        text_at(fig, left, below, title, _NOTES, va="top", color=GREY)
-        top += height + _GAP
-    told = f" and the prediction; {right} of {len(rows)} are right." if any(said) else "."
-    fig.m2s_alt = f"{len(rows)} clips as filmstrips{', ' + what if what else ''}, each with its label{told}"
-    return fig
+            page.text(left, words, _NOTES, line * LINE, weight="bold", color=colour)
+        page.text(left, row.get("title", row["film_id"]), _NOTES, (1 + len(lines)) * LINE, color=GREY)
+        right += bool(lines) and lines[0][1]
+        predicted |= bool(lines)
+        page.top += max(height, (2 + len(lines)) * LINE) + 0.14
+    count = f" and the prediction; {right} of {len(rows)} are right." if predicted else "."
+    heading = f", {what}" if what else ""
+    return page.finish(f"{len(rows)} clips as filmstrips{heading}, each with its label{count}")
 
 
-def _said(row: Mapping, names: Sequence[str]) -> list[tuple[str, bool]]:
+def _marked(row: Mapping, names: Sequence[str]) -> list[tuple[str, bool]]:
     """One line for each prediction, and whether it is right."""
     lines = []
     for prefix, name in zip(("", "other_"), names, strict=False):
@@ -74,8 +75,9 @@ def _said(row: Mapping, names: Sequence[str]) -> list[tuple[str, bool]]:
         if not prediction:
             continue
         same, score = str(row["label"]) == prediction, row.get(f"{prefix}score", np.nan)
-        told = f" ({score:.2f})" if np.isfinite(score) else ""
-        lines.append((f"{'✓' if same else '✗'} {name}: {prediction}{told}", same))
+        sure = f" ({score:.2f})" if np.isfinite(score) else ""
+        mark = "✓" if same else "✗"
+        lines.append((f"{mark} {encoder_words(name)}: {plain_words(prediction)}{sure}", same))
     return lines
 
 
@@ -96,52 +98,84 @@ def found_by_figure(
     Returns:
         Figure; a result with the query's label has a tick, another one a cross.
     """
-    if not len(queries) or not all(len(r) for _, found in queries for r in found.values()):
+    if not len(queries) or not all(len(t) for _, results in queries for t in results.values()):
         raise M2SError("there is nothing to draw: give at least one query, with results of every encoder")
-    titles = titles or {}
-    names = list(queries[0][1])
+    names, page = list(queries[0][1]), Page()
     column = (WIDTH - 2 * MARGIN - 0.2 * (len(names) - 1)) / len(names)
-    plan, total = [], 2 * MARGIN
-    for query, found in queries:
-        asked = _strip(stores, query)
-        height = fits(asked, column)
-        rows = max(len(r) for r in found.values())
-        found = {name: [(r, _strip(stores, r)) for r in table.to_dict("records")]
-                 for name, table in found.items()}  # fmt: skip
-        heights = [
-            max(fits(s[i][1], column, _LOW) for s in found.values() if i < len(s)) + LINE for i in range(rows)
-        ]
-        plan.append((query, asked, height, found, heights))
-        total += height + 3 * LINE + sum(heights) + 0.08 * rows + 0.2
-    fig = new_figure(WIDTH, total)
-    top, right = MARGIN, dict.fromkeys(names, 0)
-    for query, asked, height, found, heights in plan:
-        title = titles.get(query["film_id"], query["film_id"])
-        text_at(fig, MARGIN, top, f"query: {query['label']} ({title})", WIDTH, va="top", weight="bold")
-        picture_at(fig, asked, MARGIN, top + LINE, column, height, "query").set_anchor("NW")
-        top += height + 1.3 * LINE
-        for place, name in enumerate(names):
-            left, below = MARGIN + place * (column + 0.2), top
-            text_at(fig, left, below, name, column, va="top", color=GREY)
-            below += LINE
-            for (row, strip), room in zip(found[name], heights, strict=False):
-                same = row["label"] == query["label"]
-                right[name] += same
-                picture_at(fig, strip, left, below, column, room - LINE, name).set_anchor("NW")
-                words = f"{'✓' if same else '✗'} {row['label']} · {row['distance']:.3g}"
-                colour = RIGHT if same else WRONG
-                text_at(fig, left, below + room - LINE + 0.02, words, column, 8, va="top", color=colour)
-                below += room + 0.08
-        top += LINE + sum(heights) + 0.08 * len(heights) + 0.2 + 0.7 * LINE
-    n = sum(len(r) for _, _, _, found, _ in plan for r in list(found.values())[:1])
-    told = ", ".join(f"{name} {count} of {n}" for name, count in right.items())
-    fig.m2s_alt = (
-        f"{len(queries)} query clips and the nearest by each encoder; with the query's label: {told}."
+    right, count = dict.fromkeys(names, 0), 0
+    for query, results in queries:
+        strip = scene_strip(stores, query["film_id"], query["shot"], query["n_shots"])
+        title, height = (titles or {}).get(query["film_id"], query["film_id"]), fitted(strip, column)
+        page.text(MARGIN, f"query: {plain_words(query['label'])} ({title})", WIDTH - 0.2, weight="bold")
+        page.top += LINE
+        page.strip(strip, MARGIN, column, height, "query")
+        page.top += height + 0.06
+        begin, ends = page.top, []
+        for k, name in enumerate(names):
+            page.top = begin
+            left = MARGIN + k * (column + 0.2)
+            right[name] += _draw_results(page, left, column, name, results[name], query["label"], stores)
+            ends.append(page.top)
+        page.top = max(ends) + 0.2
+        count += len(results[names[0]])
+    counted = ", ".join(f"{name} {n} of {count}" for name, n in right.items())
+    return page.finish(
+        f"{len(queries)} query clips and the nearest by each encoder; with the query's label: {counted}."
     )
-    return fig
 
 
-def _strip(stores: Mapping[str, ShotStore], row: Mapping, edit: Edit | None = None) -> np.ndarray:
-    """The shots of one clip in one row."""
-    n = int(row["n_shots"])
-    return filmstrip(store_of(stores, row["film_id"]), int(row["shot"]), n, FRAME_PX, n, edit=edit)
+def _draw_results(
+    page: Page, left: float, width: float, name: str, table: pd.DataFrame, label, stores
+) -> int:
+    """One encoder's results below its name; returns how many have the label."""
+    page.text(left, encoder_words(name), width, color=GREY)
+    page.top += LINE
+    right = 0
+    for row in table.to_dict("records"):
+        strip, same = scene_strip(stores, row["film_id"], row["shot"], row["n_shots"]), row["label"] == label
+        height = fitted(strip, width, _LOW)
+        page.strip(strip, left, width, height, name)
+        words = f"{'✓' if same else '✗'} {plain_words(row['label'])} · {row['distance']:.3g}"
+        page.text(left, words, width, height + 0.02, size=8, color=RIGHT if same else WRONG)
+        page.top += height + LINE + 0.08
+        right += same
+    return right
+
+
+def _line(axes, x: float) -> None:
+    axes.axvline(x, color=_GREEN, linestyle=":", linewidth=3)
+
+
+@styled
+def boundaries_figure(
+    rows: pd.DataFrame, stores: Mapping[str, ShotStore], titles: Mapping[str, str] | None = None
+):
+    """Shots around boundaries of shots, each with whether the scene changes there and what was predicted.
+
+    Args:
+        rows: film_id, shot (first drawn), n_shots, boundary (shots before the line), label and prediction (1:
+            the scene changes), score (0..1), and optionally scenes (what the scenes on both sides are).
+        titles: film_id to title.
+    """
+    if not len(rows):
+        raise M2SError("there is no boundary to draw: the table has 0 rows")
+    page, width, right = Page(), WIDTH - 2 * MARGIN, 0
+    left = 0.45 * width  # for the film; what is true and what was predicted needs more
+    for row in rows.to_dict("records"):
+        film, n, same = row["film_id"], int(row["n_shots"]), int(row["label"]) == int(row["prediction"])
+        strip = filmstrip(store_of(stores, film), int(row["shot"]), n, FRAME_PX, n)
+        title, height = (titles or {}).get(film, film), fitted(strip, width, 1.2)
+        page.text(MARGIN, f"after shot {row['shot'] + row['boundary'] - 1} of {title}", left)
+        truth, guess = (_GOES_ON[int(row[c])] for c in ("label", "prediction"))
+        words = f"{'✓' if same else '✗'} {truth}; predicted: {guess} ({row['score']:.2f})"
+        page.text(MARGIN + left, words, width - left, weight="bold", color=RIGHT if same else WRONG)
+        page.top += LINE
+        at = row["boundary"] * (frame_width(stores[film], FRAME_PX) + GAP) - GAP / 2 - 0.5
+        page.strip(strip, MARGIN, width, height, f"{title} {row['shot']}", partial(_line, x=at))
+        page.text(MARGIN, row.get("scenes", ""), width, height + 0.02, size=8)
+        page.top += height + LINE + 0.15
+        right += same
+    return page.finish(
+        f"Shots around {len(rows)} shot boundaries, a dotted line where the question is asked; {right} of "
+        f"{len(rows)} predictions are right."
+    )

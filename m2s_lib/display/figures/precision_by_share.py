@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.display.style import GREY, OKABE_ITO, WIDTH, new_figure, safe_text, styled
+from m2s_lib.display.words import plain_words, row_words
 from m2s_lib.errors import M2SError
 
 _MARKS = ("o", "s", "^", "D", "v", "P")
@@ -56,18 +57,17 @@ def themes_figure(table: pd.DataFrame):
         raise M2SError("there is no theme to draw: the themes of these films are not known")
     names = single.drop_duplicates(["row", "metadata"])[["row", "metadata"]].values.tolist()
     order = single.groupby("theme")["precision"].mean().sort_values().index.tolist()
+    one_row = len({row for row, _ in names}) == len({metadata for _, metadata in names})
+    labels = [plain_words(m) + ("" if one_row else f" ({row_words(row)})") for row, m in names]
     fig = new_figure(WIDTH, 0.28 * len(order) + 1.3)
     axes = fig.add_subplot()
     for i, (row, metadata) in enumerate(names):
         mine = single[(single["row"] == row) & (single["metadata"] == metadata)].set_index("theme")
         mine = mine.reindex(order)["precision"]
-        style = {
-            "marker": _MARKS[i % len(_MARKS)],
-            "color": OKABE_ITO[i % len(OKABE_ITO)],
-            "linestyle": "none",
-        }
-        axes.plot(mine.to_numpy(), range(len(order)), label=safe_text(f"{metadata} ({row})"), **style)
-    axes.set_yticks(range(len(order)), [safe_text(t) for t in order])
+        at = np.arange(len(order)) + 0.12 * (i - (len(names) - 1) / 2)  # equal values stay apart
+        style = {"color": OKABE_ITO[i % len(OKABE_ITO)], "linestyle": "none"}
+        axes.plot(mine.to_numpy(), at, _MARKS[i % len(_MARKS)], label=safe_text(labels[i]), **style)
+    axes.set_yticks(range(len(order)), [safe_text(plain_words(t)) for t in order])
     axes.set_xlim(0, 1.02)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_xlabel("share of pairs with the same theme, by the theme of the first scene")

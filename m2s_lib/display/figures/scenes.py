@@ -1,32 +1,19 @@
 """Figures made of scenes: similar scene pairs (Fig. 1, supp. Fig. 1-3), retrieval (supp. Fig. 4)."""
 
-import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
-from m2s_lib.display.filmstrips import filmstrip, timecode_range
-from m2s_lib.display.style import (
-    ARROW,
-    GREY,
-    OKABE_ITO,
-    RIGHT,
-    WIDTH,
-    WRONG,
-    axes_at,
-    new_figure,
-    picture_at,
-    styled,
-    text_at,
-)
+from m2s_lib.display.figures.base import LINE, MARGIN, Page, fitted, scene_strip
+from m2s_lib.display.filmstrips import timecode_range
+from m2s_lib.display.style import ARROW, GREY, OKABE_ITO, RIGHT, WIDTH, WRONG, axes_at, styled
+from m2s_lib.display.words import encoder_words, plain_words
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 
-MARGIN, LINE = 0.1, 0.19  # inches: edge of the page, one line of 9 pt text
-_MIDDLE = 0.75  # inches for arrow, rank and score
-TALLEST = 0.8  # inches of one keyframe at most
-FRAME_PX = 120  # pixels of a keyframe's height: sharp at 200 dpi
+_SIDE = 1.6  # inches beside two strips: arrow, rank, score, themes
+_NOTES = 2.4  # inches beside the strip of a neighbour
 
 
 @styled
@@ -35,6 +22,7 @@ def scene_pairs_figure(
     stores: Mapping[str, ShotStore],
     titles: Mapping[str, str],
     n_rows: int = 5,
+    themes: Mapping[str, Sequence[str]] | None = None,
 ):
     """Similar scene pairs as filmstrips joined by an orange arrow, best first (Fig. 1, supp. Fig. 1-3).
 
@@ -45,6 +33,8 @@ def scene_pairs_figure(
         stores: film_id -> ShotStore.
         titles: film_id -> title; a film without one goes by its id.
         n_rows: pairs drawn for each encoder at most.
+        themes: film_id -> the true theme of each of its shots; where both films have theirs, each scene has
+            its theme (that of most of its shots) and the pair a tick or a cross.
 
     Returns:
         Figure, 9 inches wide, as high as it needs to be; a sentence where there is no scene pair.
@@ -53,115 +43,70 @@ def scene_pairs_figure(
     blocks = {name: table.head(n_rows) for name, table in blocks.items()}
     if not sum(map(len, blocks.values())):
         return "There is no scene pair to draw: mining found none between these films."
-    every = pd.concat(blocks.values())
-    one_pair = len(every[["film_a", "film_b"]].drop_duplicates()) == 1
-    column = (WIDTH - 2 * MARGIN - _MIDDLE) / 2
-    drawn = {name: [_pair_strips(row, stores) for row in t.itertuples()] for name, t in blocks.items()}
-    caption = LINE * ((1 if one_pair else 2) + any(_has_themes(table) for table in blocks.values()))
-    heights = {name: [max(fits(s, column) for s in pair) for pair in pairs] for name, pairs in drawn.items()}
-    total = sum(sum(h) + len(h) * (caption + 0.12) + (0.32 if name else 0) for name, h in heights.items())
-    fig = new_figure(WIDTH, total + 2 * MARGIN + (0.3 if one_pair else 0))
-    lefts, top = (MARGIN, WIDTH - MARGIN - column), MARGIN
-    if one_pair:
-        for left, film in zip(lefts, every.iloc[0][["film_a", "film_b"]], strict=True):
-            words = f"scenes from {titles.get(film, film)}"
-            text_at(fig, left + column / 2, top, words, column, ha="center", va="top", weight="bold")
-        top += 0.3
+    every, page, same = pd.concat(blocks.values()), Page(), []
     for name, table in blocks.items():
-        if name:
-            text_at(
-                fig,
-                WIDTH / 2,
-                top + 0.08,
-                name,
-                WIDTH,
-                ha="center",
-                va="top",
-                weight="bold",
-                color=OKABE_ITO[0],
-            )
-            top += 0.32
-        for row, pair, height in zip(table.itertuples(), drawn[name], heights[name], strict=True):
-            _draw_pair(fig, row, pair, (lefts, column), (top, height), stores, {} if one_pair else titles)
-            top += height + caption + 0.12
-    fig.m2s_alt = _pairs_alt(blocks, every, titles)
-    return fig
+        if name and len(table):
+            page.text(WIDTH / 2, encoder_words(name), WIDTH, ha="center", weight="bold", color=OKABE_ITO[0])
+            page.top += 0.3
+        for row in table.itertuples():
+            known = _themes_of(row, themes or {})
+            same += [known[0] == known[1]] if known else []
+            _draw_pair(page, row, stores, titles, known)
+    note = (
+        f"✓ the two scenes have the same theme ({sum(same)} of {len(same)}), ✗ they have not." if same else ""
+    )
+    return page.finish(_pairs_alt(blocks, every, titles) + (f" {note}" if note else ""), note)
 
 
-def _has_themes(rows: pd.DataFrame) -> bool:
-    return "theme_a" in rows.columns and bool(rows["theme_a"].ne("").any())
-
-
-def _pair_strips(row, stores: Mapping[str, ShotStore]) -> list[np.ndarray]:
-    n = int(row.n_shots)
+def _themes_of(row, themes: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
+    """The themes of both scenes, None where one is not known."""
+    if getattr(row, "theme_a", "") and getattr(row, "theme_b", ""):
+        return row.theme_a, row.theme_b
     ends = ((row.film_a, row.shot_a), (row.film_b, row.shot_b))
-    return [scene_strip(store_of(stores, film), int(shot), n) for film, shot in ends]
+    if not all(film in themes for film, _ in ends):
+        return None
+    a, b = (Counter(themes[f][int(s) : int(s) + int(row.n_shots)]).most_common(1)[0][0] for f, s in ends)
+    return str(a), str(b)
 
 
-def scene_strip(store: ShotStore, shot: int, n: int) -> np.ndarray:
-    """A filmstrip of at most six shots in a row, rows about equally long: 9 shots are 5 and 4."""
-    rows = math.ceil(n / 6) if store.has_pixels else 1  # a film without pictures does not need the room
-    return filmstrip(store, shot, n, FRAME_PX, math.ceil(n / rows))
-
-
-def store_of(stores: Mapping[str, ShotStore], film: str) -> ShotStore:
-    try:
-        return stores[film]
-    except KeyError as error:
-        raise M2SError(
-            f"film {film} has no shot store among the {len(stores)} given: run stage 01 for it"
-        ) from error
-
-
-def fits(strip: np.ndarray, width: float, tallest: float = TALLEST) -> float:
-    """Height in inches of a strip that may be `width` inches wide and its keyframes `tallest` high."""
-    down = max(1, round(strip.shape[0] / FRAME_PX))
-    return min(width * strip.shape[0] / strip.shape[1], down * tallest)
-
-
-def _draw_pair(fig, row, strips, across, down, stores, titles) -> None:
-    """One pair: both strips, what they are under them, and arrow, rank and score between them."""
-    (lefts, column), (top, height) = across, down
-    ends = ((row.film_a, int(row.shot_a)), (row.film_b, int(row.shot_b)))
-    for side, left, strip, (film, shot) in zip("ab", lefts, strips, ends, strict=True):
-        times = timecode_range(stores[film], shot, int(row.n_shots))
-        picture_at(fig, strip, left, top, column, height, f"{film} {times}")
+def _draw_pair(page: Page, row, stores, titles, themes: tuple[str, str] | None) -> None:
+    """One pair: strip below strip, what they are under each, arrow, rank and score beside them."""
+    left, n = MARGIN + _SIDE, int(row.n_shots)
+    width, begin = WIDTH - left - MARGIN, page.top
+    for k, (film, shot) in enumerate(((row.film_a, row.shot_a), (row.film_b, row.shot_b))):
+        strip = scene_strip(stores, film, shot, n)
+        height = fitted(strip, width)
+        times = timecode_range(stores[film], int(shot), n)
+        page.strip(strip, left, width, height, f"{film} {times}")
         where = times if times.startswith("shot") else f"{times}, from shot {shot}"
-        text_at(
-            fig, left + column / 2, top + height + 0.03, where, column, 8, ha="center", va="top", color=GREY
-        )
-        below = top + height + 0.03 + LINE
-        if titles:
-            text_at(fig, left + column / 2, below, titles.get(film, film), column, 8, ha="center", va="top")
-            below += LINE
-        if theme := getattr(row, f"theme_{side}", ""):
-            same = row.theme_a == row.theme_b
-            words, colour = ("✓ " if same else "✗ ") + theme, RIGHT if same else WRONG
-            text_at(
-                fig,
-                left + column / 2,
-                below,
-                words,
-                column,
-                8,
-                ha="center",
-                va="top",
-                weight="bold",
-                color=colour,
-            )
-    axes = axes_at(fig, lefts[0] + column, top, _MIDDLE, height)
+        page.text(left, titles.get(film, film), 0.68 * width, height + 0.03, size=8)
+        page.text(left + width, where, 0.3 * width, height + 0.03, size=8, color=GREY, ha="right")
+        if themes:
+            page.text(MARGIN, plain_words(themes[k]), 1.15, height / 2 - 0.08, size=8)
+        page.top += height + LINE + 0.05
+    height = page.top - begin
+    end, page.top = page.top, begin
+    page.draw(lambda fig, top: _arrow(fig, top, height))
+    page.text(MARGIN, f"#{int(row.rank)}", 0.95, height / 2 - 0.2, weight="bold")
+    mark, colour = ("", GREY) if not themes else ("✓ ", RIGHT) if themes[0] == themes[1] else ("✗ ", WRONG)
+    page.text(
+        MARGIN,
+        f"{mark}score {row.score:.3g}",
+        0.95,
+        height / 2,
+        size=8,
+        color=colour,
+        weight="bold" if mark else "normal",
+    )
+    page.top = end + 0.12
+
+
+def _arrow(fig, top: float, height: float) -> None:
+    axes = axes_at(fig, MARGIN + _SIDE - 0.4, top, 0.3, height)
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_axis_off()
     arrow = {"arrowstyle": "<|-|>", "color": ARROW, "linewidth": 2.5, "mutation_scale": 14}
-    axes.annotate("", xy=(0.88, 0.5), xytext=(0.12, 0.5), arrowprops=arrow)
-    offset = 0.12 / height
-    axes.text(0.5, 0.5 + offset, f"#{int(row.rank)}", ha="center", va="bottom", weight="bold")
-    axes.text(0.5, 0.5 - offset, f"{row.score:.3g}", ha="center", va="top", size=8)
-
-
-def _same(rows: pd.DataFrame) -> str:
-    """How many pairs share their theme, in words; "" where themes are not known."""
-    return f", {(rows['theme_a'] == rows['theme_b']).sum()} of the same theme" if _has_themes(rows) else ""
+    axes.annotate("", xy=(0.5, 0.2), xytext=(0.5, 0.8), arrowprops=arrow)
 
 
 def _pairs_alt(blocks: Mapping[str, pd.DataFrame], every: pd.DataFrame, titles: Mapping[str, str]) -> str:
@@ -169,7 +114,7 @@ def _pairs_alt(blocks: Mapping[str, pd.DataFrame], every: pd.DataFrame, titles: 
     a, b = (titles.get(f, f) for f in films.iloc[0])
     between = f"{a} and {b}" if len(films) == 1 else f"{len(films)} film pairs"
     parts = [
-        f"{name + ': ' if name else ''}{len(t)} scene pairs{_same(t)}, scores {t['score'].max():.3g} to "
+        f"{name + ': ' if name else ''}{len(t)} scene pairs, scores {t['score'].max():.3g} to "
         f"{t['score'].min():.3g}"
         for name, t in blocks.items()
         if len(t)
@@ -197,52 +142,38 @@ def retrieval_figure(
     """
     if not len(results):
         raise M2SError("there is no neighbour to draw: the results have 0 rows; search with k of 1 or more")
-    query = dict(query)
-    label = str(query.get("label", "") or query_label)
-    scenes = [(query["film_id"], int(query["shot"]), int(query["n_shots"]))]
-    scenes += [(r.film_id, int(r.shot), int(r.n_shots)) for r in results.itertuples()]
-    notes, width = 2.6, WIDTH - 2 * MARGIN
-    column = width - notes - 0.15
-    strips = [scene_strip(store_of(stores, film), shot, n) for film, shot, n in scenes]
-    heights = [max(fits(s, column), 4 * LINE) for s in strips]
-    fig = new_figure(WIDTH, sum(heights) + 0.14 * len(strips) + 0.25 + 2 * MARGIN)
-    top, right = MARGIN, 0
-    for i, ((film, shot, n), strip, height) in enumerate(zip(scenes, strips, heights, strict=True)):
-        axes = picture_at(fig, strip, MARGIN, top, column, height, f"{film} {shot}")
-        axes.set_anchor("NW")
-        row = None if i == 0 else results.iloc[i - 1]
-        given = label if row is None else str(row.get("label", "") or "")
-        same = None if row is None or not label or not given else given == label
+    label, page = str(query.get("label", "") or query_label), Page()
+    _draw_scene(page, dict(query), "query", label, None, stores, titles)
+    page.draw(lambda fig, top: _rule(fig, top))
+    page.top += 0.11
+    right = 0
+    for i, row in enumerate(results.to_dict("records"), start=1):
+        given = str(row.get("label", "") or "")
+        same = given == label if label and given else None
         right += bool(same)
-        words = [
-            "query" if row is None else f"{i} · distance {row['distance']:.3g}",
-            titles.get(film, film),
-            timecode_range(stores[film], shot, n),
-        ]
-        _notes(fig, MARGIN + column + 0.15, top, notes, words, given, same)
-        top += height + 0.14
-        if i == 0:
-            line = axes_at(fig, MARGIN, top, width, 0.01)
-            line.set_axis_off()
-            line.axhline(0, color=GREY, linewidth=0.8)
-            top += 0.25 - 0.14
-    found = (
-        f"; {right} of {len(results)} have the query's label {label}" if label and "label" in results else ""
-    )
-    fig.m2s_alt = (
-        f"Query scene from {titles.get(query['film_id'], query['film_id'])} and its {len(results)} nearest "
-        f"scenes{found}."
-    )
-    return fig
+        _draw_scene(page, row, f"{i} · distance {row['distance']:.3g}", given, same, stores, titles)
+    alike = label and "label" in results
+    counted = f"; {right} of {len(results)} have the query's label {label}" if alike else ""
+    title = titles.get(query["film_id"], query["film_id"])
+    return page.finish(f"Query scene from {title} and its {len(results)} nearest scenes{counted}.")
 
 
-def _notes(
-    fig, left: float, top: float, width: float, words: list[str], label: str, same: bool | None
-) -> None:
-    """Up to four lines beside a strip: rank and distance, film, time, label with a tick or a cross."""
-    for line, word in enumerate(words):
-        weight, colour = ("bold" if line == 0 else "normal"), (GREY if line == 2 else "black")
-        text_at(fig, left, top + line * LINE, word, width, va="top", weight=weight, color=colour)
+def _draw_scene(page: Page, row: Mapping, head: str, label: str, same: bool | None, stores, titles) -> None:
+    """A strip with up to four lines beside it: rank and distance, film, time, label with its mark."""
+    width, film, n = WIDTH - 3 * MARGIN - _NOTES, row["film_id"], int(row["n_shots"])
+    strip, left = scene_strip(stores, film, row["shot"], n), 2 * MARGIN + width
+    height = fitted(strip, width)
+    page.strip(strip, MARGIN, width, height, f"{film} {row['shot']}")
+    page.text(left, head, _NOTES, weight="bold")
+    page.text(left, titles.get(film, film), _NOTES, LINE)
+    page.text(left, timecode_range(stores[film], int(row["shot"]), n), _NOTES, 2 * LINE, color=GREY)
     if label:
         mark, colour = ("", "black") if same is None else ("✓ ", RIGHT) if same else ("✗ ", WRONG)
-        text_at(fig, left, top + 3 * LINE, mark + label, width, va="top", weight="bold", color=colour)
+        page.text(left, mark + plain_words(label), _NOTES, 3 * LINE, weight="bold", color=colour)
+    page.top += max(height, 4 * LINE) + 0.14
+
+
+def _rule(fig, top: float) -> None:
+    line = axes_at(fig, MARGIN, top, WIDTH - 2 * MARGIN, 0.01)
+    line.set_axis_off()
+    line.axhline(0, color=GREY, linewidth=0.8)

@@ -1,11 +1,11 @@
-"""Figures of one film's shots: the contact sheet and the timeline of its cuts."""
+"""The contact sheet of one film, above the timeline of its cuts."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from m2s_lib.display.filmstrips import check_scene, frame_width, middle_frames, proportions, resize
+from m2s_lib.display.filmstrips import frame_width, proportions, resize, shown_frames
 from m2s_lib.display.style import (
     GREY,
     NO_PICTURES,
@@ -15,7 +15,6 @@ from m2s_lib.display.style import (
     new_figure,
     picture_at,
     placeholder,
-    safe_text,
     styled,
     text_at,
     timecode,
@@ -46,9 +45,9 @@ def keyframe_sheet(store: ShotStore, n: int = 40, columns: int = 8, title: str =
     down = math.ceil(len(picked) / columns)
     grid = 0.3 + down * (height + _LINE + _GAP)
     fig = new_figure(WIDTH, grid + _BAR + 0.42 + 2 * _MARGIN)
-    what = "all shots" if len(picked) == store.n_shots else f"{len(picked)} of {store.n_shots:,} shots"
+    which = "all shots" if len(picked) == store.n_shots else f"{len(picked)} of {store.n_shots:,} shots"
     text_at(
-        fig, _MARGIN, _MARGIN, f"{what} of {title or store.film_id}", WIDTH - 0.2, va="top", weight="bold"
+        fig, _MARGIN, _MARGIN, f"{which} of {title or store.film_id}", WIDTH - 0.2, va="top", weight="bold"
     )
     px = max(1, round(200 * height))
     starts = store.shots["start_s"].to_numpy(float)
@@ -62,30 +61,7 @@ def keyframe_sheet(store: ShotStore, n: int = 40, columns: int = 8, title: str =
         )
     axes = axes_at(fig, _SIDE, _MARGIN + grid + 0.05, WIDTH - 2 * _SIDE, _BAR)
     _draw_timeline(axes, store, picked)
-    fig.m2s_alt = f"Contact sheet, {what} of {title or store.film_id}, above a bar of where its shots begin."
-    return fig
-
-
-@styled
-def shot_timeline(store: ShotStore, scenes: Sequence[tuple[int, int]] = (), title: str = ""):
-    """A film's shots as a bar in alternating shades, with scenes marked above it.
-
-    Args:
-        store: the film.
-        scenes: (first shot, number of shots) of scenes to mark, in the order of their numbers.
-        title: of the film; its id when empty.
-    """
-    for start, n in scenes:
-        check_scene(store, start, n)
-    fig = new_figure(WIDTH, 1.25)
-    axes = axes_at(fig, _SIDE, 0.5, WIDTH - 2 * _SIDE, _BAR)
-    edges = _draw_timeline(axes, store, ())
-    for number, (start, n) in enumerate(scenes, start=1):
-        middle, colour = (edges[start] + edges[start + n]) / 2, OKABE_ITO[(number - 1) % 6]
-        axes.plot(edges[[start, start + n]], [1.12, 1.12], color=colour, linewidth=3, clip_on=False)
-        axes.text(middle, 1.2, str(number), ha="center", va="bottom", color=colour, weight="bold", size=8)
-    axes.set_title(safe_text(f"{title or store.film_id}: {store.n_shots:,} shots", 110), loc="left", pad=18)
-    fig.m2s_alt = f"Timeline of {title or store.film_id}: {store.n_shots} shots, {len(scenes)} scenes marked."
+    fig.m2s_alt = f"Contact sheet, {which} of {title or store.film_id}, above a bar of where its shots begin."
     return fig
 
 
@@ -93,11 +69,11 @@ def _keyframe(store: ShotStore, shot: int, height_px: int) -> np.ndarray:
     width_px = frame_width(store, height_px)
     if not store.has_pixels:
         return placeholder(height_px, width_px, NO_PICTURES)
-    return resize(middle_frames(store.scene(shot, 1))[0], height_px, width_px)
+    return resize(shown_frames(store.scene(shot, 1))[0], height_px, width_px)
 
 
-def _draw_timeline(axes, store: ShotStore, picked: Sequence[int]) -> np.ndarray:
-    """Shots as bars, `picked` ones with a tick above; returns the shots' edges in x [n_shots + 1]."""
+def _draw_timeline(axes, store: ShotStore, picked: Sequence[int]) -> None:
+    """Shots as bars, `picked` ones with a tick above."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     starts, ends = (store.shots[c].to_numpy(float) for c in ("start_s", "end_s"))
@@ -105,12 +81,10 @@ def _draw_timeline(axes, store: ShotStore, picked: Sequence[int]) -> np.ndarray:
     edges = np.append(starts, ends[-1]) if timed else np.arange(store.n_shots + 1.0)
     shades = [_SHADES[i % 2] for i in range(store.n_shots)]
     axes.bar(edges[:-1], 1, np.diff(edges), align="edge", color=shades, linewidth=0)
-    if len(picked):
-        axes.vlines(edges[np.asarray(picked)], 1.05, 1.3, color=OKABE_ITO[0], linewidth=0.8, clip_on=False)
+    axes.vlines(edges[np.asarray(picked)], 1.05, 1.3, color=OKABE_ITO[0], linewidth=0.8, clip_on=False)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1), yticks=[])
     axes.spines[:].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 3, 6, 10] if timed else None))
     if timed:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: timecode(x)))
     axes.set_xlabel("time (h:mm:ss)" if timed else "shot (times unknown)", labelpad=1)
-    return edges

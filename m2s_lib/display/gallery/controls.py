@@ -1,4 +1,4 @@
-"""The gallery's lists, filters and fields: one callback for all of them, and following a state silently."""
+"""The gallery's lists, filters and fields: one callback for all of them, and following a state."""
 
 from collections.abc import Callable
 
@@ -6,17 +6,19 @@ import ipywidgets as widgets
 
 from m2s_lib.display.gallery.data import LABELS, GalleryState, list_films, list_labels, list_scenes
 from m2s_lib.display.gallery.state import MOST
+from m2s_lib.display.screen import fields, set_options
+from m2s_lib.display.words import encoder_words, plain_words
 
-NONE = "none"
-_ANY = "any"
-_STYLE = {"description_width": "initial"}
+NONE = ("none", "")
+_ANY = ("any", "")
 
 
 class Controls:
     """Everything above the gallery's panel.
 
     Args:
-        collection: see `gallery_data`.
+        collection: see `data`.
+        watch: watch(control, handle) calls handle(value) when somebody changes the control.
         tell: called with (name, value) when somebody changes something: film, scene, encoder, second, k,
             title, theme, place, own_film, and for buttons explorer (None) and clip (path, start, end).
 
@@ -24,112 +26,74 @@ class Controls:
         box: the widget. parts: the controls by name.
     """
 
-    def __init__(self, collection, tell: Callable[[str, object], None]):
-        self.collection, self.tell, self._quiet = collection, tell, False
-        self.parts: dict[str, widgets.Widget] = {}
-        self.search = self._field(widgets.Text, "search", "Find film", placeholder="words of its title")
-        self.search.observe(lambda _: self._fill_films(), "value")
-        self.box = widgets.VBox([self._query_row(), self._clip_row(), self._search_row()])
-        self.box.layout.width = "100%"
+    def __init__(self, collection, watch: Callable, tell: Callable[[str, object], None]):
+        self.collection = collection
+        self.parts = self._query() | self._filters()
+        for name in ("film", "scene", "encoder", "second", "k", "title", *LABELS, "own_film"):
+            if name in self.parts:
+                watch(self.parts[name], lambda value, name=name: tell(name, value))
+        watch(self.parts["search"], lambda _: self._fill_films())
+        path, ends = self.parts["path"], (self.parts["from"], self.parts["to"])
+        self.parts["clip"].on_click(lambda _: tell("clip", (path.value, *(t.value for t in ends))))
+        self.parts["explorer"].on_click(lambda _: tell("explorer", None))
+        self.box = fields(self.parts)
 
-    def _field(self, kind: type, name: str, words: str, **options):
-        part = kind(description=words, style=_STYLE, **options)
-        part.layout = widgets.Layout(width="auto", flex="1 1 200px", min_width="150px", max_width="420px")
-        part.add_class(f"m2s-{name}")
-        self.parts[name] = part
-        return part
+    def _query(self) -> dict[str, widgets.Widget]:
+        """What is asked: a scene of a film, or a stretch of a file."""
+        films = list_films(self.collection)
+        seconds = {"min": 0, "max": 1e6, "step": 1}
+        return {
+            "search": widgets.Text(description="Find a film", placeholder="words of its title"),
+            "film": widgets.Dropdown(description="Query film", options=films),
+            "scene": widgets.Dropdown(description="Scene at", options=[("", 0)]),
+            "explorer": _button("explorer's scene", 'what "use as query" in 03 handed over'),
+            "path": widgets.Text(description="Or a file", placeholder="path of a video"),
+            "from": widgets.BoundedFloatText(description="From second", value=0.0, **seconds),
+            "to": widgets.BoundedFloatText(description="To second", value=30.0, **seconds),
+            "clip": _button("find scenes like it", "the stretch is cut into shots and becomes the query"),
+        }
 
-    def _watched(self, kind: type, name: str, words: str, **options):
-        part = self._field(kind, name, words, **options)
-        part.observe(lambda change: self._quiet or self.tell(name, change["new"]), "value")
-        return part
-
-    def _query_row(self) -> widgets.Widget:
-        film = self._watched(widgets.Dropdown, "film", "Query film", options=list_films(self.collection))
-        scene = self._watched(widgets.Dropdown, "scene", "scene at", options=[("", 0)])
-        take = self._button("explorer", "take the explorer's scene", 'what "use as query" in 03 handed over')
-        take.on_click(lambda _: self.tell("explorer", None))
-        return _row([self.search, film, scene, take])
-
-    def _clip_row(self) -> widgets.Widget:
-        path = self._field(widgets.Text, "path", "or a file", placeholder="path of a video")
-        path.layout.flex, path.layout.max_width = "2 1 300px", "700px"
-        times = [
-            self._field(widgets.BoundedFloatText, name, words, value=value, min=0, max=1e6, step=1)
-            for name, words, value in (("from", "from second", 0.0), ("to", "to second", 30.0))
-        ]
-        for part in times:
-            part.layout.flex, part.layout.max_width = "0 1 180px", "200px"
-        find = self._button(
-            "clip", "find scenes like it", "the stretch is cut into shots and becomes the query"
-        )
-        find.on_click(lambda _: self.tell("clip", (path.value, *(t.value for t in times))))
-        return _row([path, *times, find])
-
-    def _button(self, name: str, words: str, hint: str) -> widgets.Button:
-        button = widgets.Button(description=words, tooltip=hint, layout=widgets.Layout(width="auto"))
-        button.add_class(f"m2s-{name}")
-        self.parts[name] = button
-        return button
-
-    def _search_row(self) -> widgets.Widget:
-        names = list(self.collection.encoders)
-        parts = [
-            self._watched(widgets.Dropdown, "encoder", "Encoder", options=names),
-            self._watched(widgets.Dropdown, "second", "beside it", options=[NONE, *names]),
-            self._watched(
-                widgets.BoundedIntText, "k", "results", value=5, min=1, max=MOST, continuous_update=False
-            ),
-            self._watched(
-                widgets.Text, "title", "in films", placeholder="words of the title", continuous_update=False
-            ),
-        ]
+    def _filters(self) -> dict[str, widgets.Widget]:
+        """How it is searched, and what passes."""
+        names = [(encoder_words(n), n) for n in self.collection.encoders]
+        late = {"continuous_update": False}
+        parts = {
+            "encoder": widgets.Dropdown(description="Encoder", options=names),
+            "second": widgets.Dropdown(description="Compare with", options=[NONE, *names]),
+            "k": widgets.BoundedIntText(description="Results", value=5, min=1, max=MOST, **late),
+            "title": widgets.Text(description="In films", placeholder="words of the title", **late),
+        }
         for column in LABELS:
-            values = list_labels(self.collection, column)
+            values = [(plain_words(v), v) for v in list_labels(self.collection, column)]
             if values:
-                options = [(_ANY, ""), *((v, v) for v in values)]
-                parts.append(self._watched(widgets.Dropdown, column, column, options=options))
-        own = self._watched(widgets.Checkbox, "own_film", "the query's own film too", indent=False)
-        own.layout.flex = "0 0 auto"
-        return _row([*parts, own])
+                parts[column] = widgets.Dropdown(description=column.title(), options=[_ANY, *values])
+        return parts | {"own_film": widgets.Checkbox(description="own film too", indent=False)}
 
     def _fill_films(self) -> None:
         """The list of films as the search asks; the query's film stays in it."""
         film = self.parts["film"]
-        self._set(film, list_films(self.collection, self.search.value, film.value or ""), film.value)
-
-    def _set(self, part, options: list, value) -> None:
-        """New options and value of a list, silently."""
-        quiet, self._quiet = self._quiet, True
-        try:
-            if list(part.options) != options:
-                part.options = options
-            if value in (o[1] if isinstance(o, tuple) else o for o in options) and part.value != value:
-                part.value = value
-        finally:
-            self._quiet = quiet
+        set_options(
+            film, list_films(self.collection, self.parts["search"].value, film.value or ""), film.value
+        )
 
     def follow(self, state: GalleryState) -> None:
-        """Set the controls to a state, without telling."""
-        film, scene = self.parts["film"], self.parts["scene"]
-        query, quiet, self._quiet = state.query, self._quiet, True
-        try:
-            if not query.file:
-                if query.film_id not in (f for _, f in film.options):
-                    film.options = list_films(self.collection, self.search.value, query.film_id)
-                film.value = query.film_id
-                scenes = list_scenes(self.collection, query.film_id)
-                if query.shot not in (s for _, s in scenes):
-                    scenes = sorted([*scenes, (f"shot {query.shot}", query.shot)], key=lambda s: s[1])
-                self._set(scene, scenes, query.shot)
-            others = [NONE, *(n for n in self.collection.encoders if n != state.encoder)]
-            self._set(self.parts["second"], others, state.second or NONE)
-            for name in ("encoder", "k", "title", "own_film", *LABELS):
-                if name in self.parts:
-                    self.parts[name].value = getattr(state, name)
-        finally:
-            self._quiet = quiet
+        """Set the controls to a state."""
+        query = state.query
+        if not query.file:
+            films = list_films(self.collection, self.parts["search"].value, query.film_id)
+            if query.film_id not in (f for _, f in self.parts["film"].options):
+                self.parts["film"].options = films
+            self.parts["film"].value = query.film_id
+            scenes = list_scenes(self.collection, query.film_id)
+            if query.shot not in (s for _, s in scenes):
+                scenes = sorted([*scenes, (f"shot {query.shot}", query.shot)], key=lambda s: s[1])
+            set_options(self.parts["scene"], scenes, query.shot)
+        others = [NONE, *((encoder_words(n), n) for n in self.collection.encoders if n != state.encoder)]
+        set_options(self.parts["second"], others, state.second)
+        for name in ("encoder", "k", "title", "own_film", *LABELS):
+            if name in self.parts:
+                self.parts[name].value = getattr(state, name)
 
 
-def _row(parts: list[widgets.Widget]) -> widgets.Widget:
-    return widgets.Box(parts, layout=widgets.Layout(flex_flow="row wrap", width="100%", align_items="center"))
+def _button(words: str, hint: str) -> widgets.Button:
+    return widgets.Button(description=words, tooltip=hint)

@@ -1,16 +1,18 @@
 """What the retrieval gallery shows: a state, and what it finds in a collection of scenes.
 
-A collection is what `evaluation.scene_collection.read_collection` gives, or anything with its attributes:
+A collection is what `evaluation.retrieval.collection.read_collection` gives, or anything with its attributes:
 run_dir, scenes (table film_id, shot, n_shots, start_s, end_s and, where known, theme and place), titles and
 media (by film_id), stores, encoders, scan, nearest(...) and labels(...).
 """
 
+from collections import ChainMap
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from m2s_lib.display.screen_state import Films, SceneKey, ScreenState
 from m2s_lib.display.style import timecode
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
@@ -30,9 +32,14 @@ class Query:
     file: str = ""  # another video file that the scene comes from
     store: str = ""  # where the shots of that file lie
 
+    @property
+    def scene(self) -> SceneKey:
+        """Its scene."""
+        return SceneKey(self.film_id, self.shot, self.n_shots)
+
 
 @dataclass(frozen=True)
-class GalleryState:
+class GalleryState(ScreenState):
     """What is on the screen."""
 
     query: Query
@@ -45,9 +52,6 @@ class GalleryState:
     own_film: bool = False  # whether the query's own film may be found
     shown: int = PAGE  # of them drawn
     past: tuple[Query, ...] = ()  # earlier queries, the last one last
-    playing: str = ""  # 'query' or 'film:shot', '' for none
-    error: str = ""
-    notice: str = ""
 
 
 def results(collection, state: GalleryState, encoder: str = "") -> pd.DataFrame:
@@ -84,18 +88,19 @@ def _same_file(one: str, other: str) -> bool:
     return Path(one).name == Path(other).name and Path(one).resolve() == Path(other).resolve()
 
 
+def films_of(collection, query: Query) -> Films:
+    """The collection's films, and the other file that a query comes from."""
+    stores, titles, files = collection.stores, collection.titles, collection.media
+    if query.store:
+        stores = ChainMap({query.film_id: ShotStore(query.store)}, stores)
+        titles = ChainMap({query.film_id: Path(query.file).name}, titles)
+        files = ChainMap({query.film_id: query.file}, files)
+    return Films(stores, titles, files, collection.run_dir)
+
+
 def store_of(collection, query: Query) -> ShotStore:
     """The shots that a query's scene belongs to; M2SError for a film that is not in the collection."""
-    if query.store:
-        return ShotStore(query.store)
-    if query.film_id not in collection.stores:
-        raise M2SError(f"film {query.film_id!r} is not among the collection's {len(collection.titles)} films")
-    return collection.stores[query.film_id]
-
-
-def media_of(collection, query: Query) -> str:
-    """The video file of a query's scene."""
-    return query.file or collection.media.get(query.film_id, "")
+    return films_of(collection, query).store(query.film_id)
 
 
 def title_of(collection, film_id: str) -> str:

@@ -1,19 +1,18 @@
 """The gallery's HTML: functions from a collection and a state to text, the same for the static and the live
 view."""
 
-import math
 from pathlib import Path
 
 import pandas as pd
 
-from m2s_lib.display.filmstrips import frame_width
+from m2s_lib.display.export import KINDS
+from m2s_lib.display.filmstrips import poster_shot
 from m2s_lib.display.gallery.data import (
     LABELS,
     PAGE,
     GalleryState,
     Query,
     film_scenes,
-    media_of,
     passing,
     query_of,
     query_title,
@@ -21,23 +20,16 @@ from m2s_lib.display.gallery.data import (
     store_of,
     title_of,
 )
-from m2s_lib.display.live_parts import (
-    PANEL_CSS,
-    button_html,
-    clip_html,
-    error_strip,
-    filmstrip_html,
-    notice_strip,
-    thumbnail_uri,
-)
-from m2s_lib.display.playback import LONGEST_S, Clip, scene_clip
-from m2s_lib.display.style import escape_html, timecode
+from m2s_lib.display.panel import PANEL_CSS
+from m2s_lib.display.scene_html import button_html, chip_html, filmstrip_html, picture_html, shot_time
+from m2s_lib.display.screen import Players
+from m2s_lib.display.style import escape_html
+from m2s_lib.display.words import encoder_words, nearness_words, plain_words
 from m2s_lib.films.store.shot_store import ShotStore
 
 CSS = Path(__file__).with_name("gallery.css").read_text("utf-8")
 _BAR = 9  # scenes of the query's film in the bar, the query in the middle
-_BAR_PX = 40  # height of a picture in it
-_WIDE_PX, _NARROW_PX = 60, 44  # height of a keyframe with one column of results, and with two
+_BAR_PX = 64  # height of a picture in it
 _HINT = (
     "Keys while the gallery has the focus: ← → the film's other scenes, 1 to 9 that result becomes the "
     "query, b the query before, space plays the query."
@@ -47,50 +39,55 @@ _HINT = (
 def static_html(collection, state: GalleryState) -> str:
     """The gallery as a picture of itself: its style and what it shows, without buttons."""
     style = PANEL_CSS + CSS
-    return f'<style>{style}</style><div class="m2s-panel">{gallery_html(collection, state, live=False)}</div>'
+    return f'<style>{style}</style><div class="m2s-panel">{gallery_html(collection, state)}</div>'
 
 
-def gallery_html(collection, state: GalleryState, live: bool = True, clip: Clip | str = "") -> str:
-    """Messages, the query, and what one or two encoders find.
+def gallery_html(collection, state: GalleryState, players: Players | None = None) -> str:
+    """The query, and what one or two encoders find.
 
     Args:
-        live: with buttons and the film's other scenes.
-        clip: the clip of what is playing, or the words that stand in its place.
+        players: of the live view; without them there are no buttons and no other scenes of the film.
     """
     columns = [name for name in (state.encoder, state.second) if name]
-    found = {name: results(collection, state, name) for name in columns}
-    parts = [error_strip(state.error), notice_strip(state.notice)] if live else []
-    parts += [
-        _query_html(collection, state, live, clip),
-        f'<p class="m2s-note">{escape_html(_what_was_searched(collection, state, found))}</p>',
+    tables = {name: results(collection, state, name) for name in columns}
+    parts = [
+        _query_html(collection, state, players),
+        f'<p class="m2s-note">{escape_html(_what_was_searched(collection, state, tables))}</p>',
         '<div class="m2s-columns">',
-        *(_column_html(collection, state, name, found, live, clip) for name in columns),
+        *(_column_html(collection, state, name, tables, players) for name in columns),
         "</div>",
-        f'<p class="m2s-note">{_HINT}</p>' if live else "",
+        f'<p class="m2s-note">{_HINT}</p>' if players else "",
     ]
     return f'<div class="m2s-gallery">{"".join(parts)}</div>'
 
 
-def _query_html(collection, state: GalleryState, live: bool, clip: Clip | str) -> str:
+def _query_html(collection, state: GalleryState, players: Players | None) -> str:
     query, store = state.query, store_of(collection, state.query)
-    actions = [_play_action(state, "query")] if live else []
     known = collection.labels(store, query.shot, query.n_shots)
-    chips = "".join(_chip(f"{name} {known[name]}") for name in LABELS if known.get(name))
-    strip = filmstrip_html(
-        store,
-        query.shot,
-        query.n_shots,
-        query_title(collection, query),
-        actions=actions,
-    )
-    bar = _scene_bar(collection, state) if live and not query.file else ""
-    before = ""
-    if live:
+    chips = "".join(chip_html(f"{name} {plain_words(known[name])}") for name in LABELS if known.get(name))
+    buttons = bar = ""
+    if players:
         words = f"◀ back to {query_title(collection, state.past[-1])}" if state.past else "◀ back"
-        before = button_html("back", "", words, enabled=bool(state.past), hint="the query before; key b")
-    head = f'<div class="m2s-bar"><h3>Query</h3>{chips}{before}</div>'
-    place = _clip_place(state, "query", clip, query_title(collection, query))
-    return f'<section class="m2s-query" aria-label="query scene">{head}{bar}{strip}{place}</section>'
+        buttons = button_html("back", "", words, enabled=bool(state.past), hint="the query before; key b")
+        buttons += "".join(
+            button_html(kind, "", name, hint=f"the results as {name}, in the run directory")
+            for kind, name in KINDS.items()
+        )
+        bar = "" if query.file else _scene_bar(collection, state)
+    head = f'<div class="m2s-bar"><h3>Query</h3>{chips}{buttons}</div>'
+    strip = _strip_html(store, query, query_title(collection, query), state, players)
+    return f'<section class="m2s-query" aria-label="query scene">{head}{bar}{strip}</section>'
+
+
+def _strip_html(
+    store: ShotStore, query: Query, title: str, state: GalleryState, players: Players | None, *first: tuple
+) -> str:
+    """A scene with its buttons and its player."""
+    if not players:
+        return filmstrip_html(store, query.shot, query.n_shots, title, live=False)
+    action = ("play", str(query.scene), "■ stop" if query.scene in state.playing else "▶ play")
+    strip = filmstrip_html(store, query.shot, query.n_shots, title, actions=[*first, action])
+    return f'<div data-plays="1">{strip}{players.html(query.scene)}</div>'
 
 
 def _scene_bar(collection, state: GalleryState) -> str:
@@ -101,111 +98,72 @@ def _scene_bar(collection, state: GalleryState) -> str:
     first = max(0, min(here - _BAR // 2, len(rows) - _BAR))
     shown = rows.iloc[first : first + _BAR]
     left, right = first, len(rows) - first - len(shown)
-    items = "".join(_scene_button(collection, store, row, query) for row in shown.itertuples())
+    before, after = (f"◀ {left}" if left else "◀"), (f"{right} ▶" if right else "▶")
     parts = [
-        button_html("step", "-1", f"◀ {left}" if left else "◀", enabled=here > 0, hint="the scene before"),
-        items,
-        button_html(
-            "step", "1", f"{right} ▶" if right else "▶", enabled=here < len(rows) - 1, hint="the next scene"
-        ),
+        button_html("step", "-1", before, enabled=here > 0, hint="the scene before"),
+        *(_scene_button(collection, store, row, query) for row in shown.itertuples()),
+        button_html("step", "1", after, enabled=here < len(rows) - 1, hint="the next scene"),
     ]
     return f'<nav class="m2s-scenes" aria-label="scenes of the film">{"".join(parts)}</nav>'
 
 
 def _scene_button(collection, store: ShotStore, row, query: Query) -> str:
-    when = timecode(row.start_s).removeprefix("0:") or f"shot {row.shot}"
-    current = ' aria-current="true"' if row.shot == query.shot and row.n_shots == query.n_shots else ""
-    uri = thumbnail_uri(store, row.shot + row.n_shots // 2, _BAR_PX)
-    alt = escape_html(f"{title_of(collection, query.film_id)}, scene at {when}")
-    if uri:
-        picture = f'<img src="{uri}" alt="{alt}" height="{_BAR_PX}">'
-    else:
-        picture = f'<span role="img" aria-label="{alt}">–</span>'
-    what = f'class="m2s-button m2s-pick" data-act="scene" data-value="{row.shot}"{current}'
-    return f'<button type="button" {what}>{picture}<small>{when}</small></button>'
+    when = shot_time(store, row.shot)
+    current = ' aria-current="true"' if (row.shot, row.n_shots) == (query.shot, query.n_shots) else ""
+    alt = f"{title_of(collection, query.film_id)}, scene at {when}"
+    picture = picture_html(store, poster_shot(store, row.shot, row.n_shots), alt, _BAR_PX)
+    about = f'class="m2s-button m2s-pick" data-act="scene" data-value="{row.shot}"{current}'
+    return f'<button type="button" {about}>{picture}<small>{when}</small></button>'
 
 
-def _what_was_searched(collection, state: GalleryState, found: dict[str, pd.DataFrame]) -> str:
+def _what_was_searched(collection, state: GalleryState, tables: dict[str, pd.DataFrame]) -> str:
     keep = passing(collection, state)
     count = len(collection.scenes) if keep is None else int(keep.sum())
     words = [f"{count:,} scenes" if keep is None else f"{count:,} of {len(keep):,} scenes pass the filters"]
     words.append("its own film included" if state.own_film else "its own film left out")
-    if not any(map(len, found.values())):
+    if not any(map(len, tables.values())):
         words.append("nothing is left to be found: change the filters")
-    words.append("exact L2 distance; those of two encoders have different scales")
     return " · ".join(words)
 
 
-def _column_html(
-    collection, state: GalleryState, name: str, found: dict, live: bool, clip: Clip | str
-) -> str:
-    mine = found[name]
+def _column_html(collection, state: GalleryState, name: str, tables: dict, players: Players | None) -> str:
+    mine = tables[name]
     others = {
-        other: {row: i for i, row in enumerate(t["row"], 1)} for other, t in found.items() if other != name
+        other: {row: i for i, row in enumerate(t["row"], 1)} for other, t in tables.items() if other != name
     }
-    known = collection.labels(store_of(collection, state.query), state.query.shot, state.query.n_shots)
-    both = sum(row in places for places in others.values() for row in mine["row"])
+    both = sum(row in ranks for ranks in others.values() for row in mine["row"])
     rows = enumerate((row for _, row in mine.head(state.shown).iterrows()), 1)
-    items = [_result_html(collection, state, i, row, others, known, live, clip) for i, row in rows]
+    items = [_result_html(collection, state, i, row, others, players) for i, row in rows]
     left = len(mine) - len(items)
-    more = button_html("more", "", f"show {min(left, PAGE)} more of {len(mine)}") if live and left > 0 else ""
+    more = (
+        button_html("more", "", f"show {min(left, PAGE)} more of {len(mine)}") if players and left > 0 else ""
+    )
     words = f'<span class="m2s-note">{both} of {len(mine)} found by both</span>' if others else ""
+    head = escape_html(encoder_words(name))
     return (
-        f'<section class="m2s-column" aria-label="nearest by {escape_html(name)}"><div class="m2s-bar">'
-        f"<h3>{escape_html(name)}</h3>{words}</div><ol>{''.join(items)}</ol>{more}</section>"
+        f'<section class="m2s-column" aria-label="nearest by {head}"><div class="m2s-bar">'
+        f"<h3>{head}</h3>{words}</div><ol>{''.join(items)}</ol>{more}</section>"
     )
 
 
-def _result_html(collection, state, number: int, row, others: dict, known: dict, live: bool, clip) -> str:
+def _result_html(collection, state, number: int, row, others: dict, players: Players | None) -> str:
     query = query_of(row)
-    store, title = collection.stores[query.film_id], title_of(collection, query.film_id)
-    what = f"{query.film_id}:{query.shot}"
-    chips = [f"distance {row['distance']:.3g}"]
-    chips += [_label_words(name, str(row[name]), known) for name in LABELS if name in row and row[name]]
-    also = [f"⇄ also #{at[row['row']]} by {name}" for name, at in others.items() if row["row"] in at]
-    actions = [("scene-of", what, "use as query"), _play_action(state, what)] if live else []
-    height = _NARROW_PX if others else _WIDE_PX
-    strip = filmstrip_html(store, query.shot, query.n_shots, title, actions=actions, height_px=height)
-    marks = "".join([*map(_chip, chips), *(_chip(words, " m2s-also") for words in also)])
-    place = _clip_place(state, what, clip, title) if live else ""
-    across = math.ceil(query.n_shots / 2) * (frame_width(store, height) + 4)  # two rows about equally long
+    title, asked = title_of(collection, query.film_id), state.query
+    known = collection.labels(store_of(collection, asked), asked.shot, asked.n_shots)
+    keep = passing(collection, state)
+    count = len(collection.scenes) if keep is None else int(keep.sum())
+    near = nearness_words(max(count - number, 0) / max(count, 1), count, "scenes")
+    labels = [_label_words(name, str(row[name]), known) for name in LABELS if name in row and row[name]]
+    also = [f"⇄ also #{at[row['row']]} by {encoder_words(n)}" for n, at in others.items() if row["row"] in at]
+    chips = chip_html(near, f"distance {row['distance']:.3g}", "m2s-near") + "".join(map(chip_html, labels))
+    chips += "".join(chip_html(words, "", "m2s-also") for words in also)
+    again = ("scene-of", f"{query.film_id}:{query.shot}", "use as query")
+    strip = _strip_html(collection.stores[query.film_id], query, title, state, players, again)
     kind = "m2s-result m2s-both" if also else "m2s-result"
-    size = f' style="--m2s-across:{across}px"' if others else ""
-    return f'<li class="{kind}"{size}><div class="m2s-bar"><b>#{number}</b>{marks}</div>{strip}{place}</li>'
+    return f'<li class="{kind}"><div class="m2s-bar"><b>#{number}</b>{chips}</div>{strip}</li>'
 
 
 def _label_words(name: str, value: str, known: dict[str, str]) -> str:
     """A label, with a tick or a cross where the query's is known."""
     mark = "" if not known.get(name) else "✓ " if known[name] == value else "✗ "
-    return f"{mark}{name} {value}"
-
-
-def _chip(words: str, kind: str = "") -> str:
-    return f'<span class="m2s-chip{kind}">{escape_html(words)}</span>'
-
-
-def _play_action(state: GalleryState, what: str) -> tuple[str, str, str]:
-    return ("play", what, "■ stop" if state.playing == what else "▶ play")
-
-
-def _clip_place(state: GalleryState, what: str, clip: Clip | str, title: str) -> str:
-    if state.playing != what:
-        return ""
-    if isinstance(clip, Clip):
-        note = f"first {LONGEST_S:.0f} s" if clip.shortened else f"{clip.seconds:.0f} s"
-        return clip_html(clip.path.name, f"{title}, {note}")
-    return f'<p class="m2s-note" role="status">{escape_html(clip or "cutting the clip …")}</p>'
-
-
-def playing_clip(collection, state: GalleryState) -> Clip | None:
-    """The clip of what is playing, cut now where it is not yet; M2SError where it cannot be."""
-    if not state.playing:
-        return None
-    query = state.query
-    if state.playing != "query":
-        film, _, shot = state.playing.rpartition(":")
-        rows = film_scenes(collection, film)
-        row = rows[rows["shot"] == int(shot)].iloc[0]
-        query = Query(film, int(shot), int(row["n_shots"]))
-    store = store_of(collection, query)
-    return scene_clip(store, media_of(collection, query), query.shot, query.n_shots, collection.run_dir)
+    return f"{mark}{name} {plain_words(value)}"

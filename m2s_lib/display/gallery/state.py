@@ -5,9 +5,7 @@ becomes `state.error`, never an exception, except in `open_state`, whose caller 
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 
 from m2s_lib.display.filmstrips import check_scene
@@ -23,6 +21,7 @@ from m2s_lib.display.gallery.data import (
     store_of,
     title_of,
 )
+from m2s_lib.display.screen_state import handler, play
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.stretch import range_store
 from m2s_lib.io import read_json
@@ -65,33 +64,19 @@ def open_state(
     return GalleryState(scene_near(collection, film_id, shot), encoder, second, k, own_film=own_film)
 
 
-def _handler(change: Callable) -> Callable:
-    """Old messages go; an M2SError becomes the state's error and changes nothing else."""
-
-    @wraps(change)
-    def inside(collection, state: GalleryState, *args, **kwargs) -> GalleryState:
-        state = replace(state, error="", notice="")
-        try:
-            return change(collection, state, *args, **kwargs)
-        except M2SError as error:
-            return replace(state, error=str(error))
-
-    return inside
-
-
-@_handler
+@handler
 def ask_film(collection, state: GalleryState, film_id: str) -> GalleryState:
     """The first scene of a film."""
     return _ask(collection, state, scene_near(collection, film_id, 0))
 
 
-@_handler
+@handler
 def ask_scene(collection, state: GalleryState, film_id: str, shot: int) -> GalleryState:
     """A scene of the collection: one that was found, or one of the film's other scenes."""
     return _ask(collection, state, scene_near(collection, film_id, int(shot)))
 
 
-@_handler
+@handler
 def step_scene(collection, state: GalleryState, by: int) -> GalleryState:
     """The next (by=1) or previous (by=-1) scene of the query's film."""
     query = state.query
@@ -105,41 +90,41 @@ def step_scene(collection, state: GalleryState, by: int) -> GalleryState:
     return _ask(collection, state, scene_near(collection, query.film_id, int(later[0])))
 
 
-@_handler
+@handler
 def ask_result(collection, state: GalleryState, number: int) -> GalleryState:
     """The result of this number (from 1) in the first column."""
-    found = results(collection, state)
-    if not 1 <= number <= len(found):
-        raise M2SError(f"there is no result {number}: {len(found)} were found")
-    return _ask(collection, state, query_of(found.iloc[number - 1]))
+    table = results(collection, state)
+    if not 1 <= number <= len(table):
+        raise M2SError(f"there is no result {number}: {len(table)} were found")
+    return _ask(collection, state, query_of(table.iloc[number - 1]))
 
 
-@_handler
+@handler
 def back(collection, state: GalleryState) -> GalleryState:
     """The query before this one."""
     if not state.past:
         raise M2SError("this is the first query: there is nothing to go back to")
-    return replace(state, query=state.past[-1], past=state.past[:-1], playing="", shown=PAGE)
+    return replace(state, query=state.past[-1], past=state.past[:-1], playing=(), viewed=(), shown=PAGE)
 
 
-@_handler
+@handler
 def take_explorers_scene(collection, state: GalleryState) -> GalleryState:
     """The scene that the explorer of notebook 03 handed over in run_dir/query.json."""
-    place = Path(collection.run_dir) / QUERY
-    if not place.is_file():
-        raise M2SError(f'no scene was handed over yet: press "use as query" in notebook 03 ({place})')
-    said = read_json(place)
+    path = Path(collection.run_dir) / QUERY
+    if not path.is_file():
+        raise M2SError(f'no scene was handed over yet: press "use as query" in notebook 03 ({path})')
+    content = read_json(path)
     try:
-        query = Query(str(said["film_id"]), int(said["shot"]), int(said["n_shots"]))
+        query = Query(str(content["film_id"]), int(content["shot"]), int(content["n_shots"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise M2SError(f"{place} names no scene ({error!r}): hand one over again in notebook 03") from error
+        raise M2SError(f"{path} names no scene ({error!r}): hand one over again in notebook 03") from error
     store = store_of(collection, query)
     check_scene(store, query.shot, query.n_shots)
     notice = f"the explorer's scene: {title_of(collection, query.film_id)}, shot {query.shot}"
     return replace(_ask(collection, state, query), notice=notice)
 
 
-@_handler
+@handler
 def ask_clip(
     collection,
     state: GalleryState,
@@ -174,53 +159,41 @@ def ask_clip(
     count = min(n, store.n_shots)
     query = Query(store.film_id, (store.n_shots - count) // 2, count, str(file), str(store.path))
     many = "shots" if store.n_shots > 1 else "shot"
-    said = f"{file.name}: {store.n_shots} {many} found from {start_s:g} to {end_s:g} s"
+    notice = f"{file.name}: {store.n_shots} {many} found from {start_s:g} to {end_s:g} s"
     if store.n_shots > n:
-        said += f"; the middle {n} are the query"
+        notice += f"; the middle {n} are the query"
     elif store.n_shots < n:
-        said += f", fewer than a scene of {n}: it is asked for as a scene of {count}"
-    return replace(_ask(collection, state, query), notice=said)
+        notice += f", fewer than a scene of {n}: it is asked for as a scene of {count}"
+    return replace(_ask(collection, state, query), notice=notice)
 
 
-@_handler
+@handler
 def choose_encoder(collection, state: GalleryState, encoder: str) -> GalleryState:
     """Another encoder in the first column."""
     second = "" if state.second == encoder else state.second
-    return _tried(collection, replace(state, encoder=encoder, second=second, playing=""))
+    return _tried(collection, replace(state, encoder=encoder, second=second, playing=()))
 
 
-@_handler
+@handler
 def choose_second(collection, state: GalleryState, second: str) -> GalleryState:
     """An encoder beside the first, '' for none."""
     if second == state.encoder:
         raise M2SError(f"{second} is the first encoder already: choose another one to compare with")
-    return _tried(collection, replace(state, second=second, playing=""))
+    return _tried(collection, replace(state, second=second, playing=()))
 
 
-@_handler
+@handler
 def choose(collection, state: GalleryState, **choices) -> GalleryState:
     """Filters and the number of results: k, title, theme, place, own_film."""
     if "k" in choices:
         choices["k"] = min(max(int(choices["k"]), 1), MOST)
-    return replace(state, playing="", shown=PAGE, **choices)
+    return replace(state, playing=(), viewed=(), shown=PAGE, **choices)
 
 
-@_handler
+@handler
 def more(collection, state: GalleryState) -> GalleryState:
     """Draw the next PAGE results."""
     return replace(state, shown=min(state.shown + PAGE, MOST))
-
-
-@_handler
-def play(collection, state: GalleryState, what: str) -> GalleryState:
-    """Play the query ('query') or a result ('film:shot'); asked for again, it stops."""
-    return replace(state, playing="" if state.playing == what else what)
-
-
-@_handler
-def dismiss(collection, state: GalleryState) -> GalleryState:
-    """Close the message."""
-    return state
 
 
 def press(collection, state: GalleryState, key: str) -> GalleryState:
@@ -229,9 +202,9 @@ def press(collection, state: GalleryState, key: str) -> GalleryState:
         return step_scene(collection, state, 1 if key == "ArrowRight" else -1)
     if key in "123456789":
         return ask_result(collection, state, int(key))
-    return (
-        back(collection, state) if key == "b" else play(collection, state, "query") if key == " " else state
-    )
+    if key == "b":
+        return back(collection, state)
+    return play(collection, state, state.query.scene) if key == " " else state
 
 
 def _ask(collection, state: GalleryState, query: Query) -> GalleryState:
@@ -239,7 +212,7 @@ def _ask(collection, state: GalleryState, query: Query) -> GalleryState:
     if query == state.query:
         return state
     past = (*state.past, state.query)[-_PAST:]
-    return _tried(collection, replace(state, query=query, past=past, playing="", shown=PAGE))
+    return _tried(collection, replace(state, query=query, past=past, playing=(), viewed=(), shown=PAGE))
 
 
 def _tried(collection, state: GalleryState) -> GalleryState:

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from m2s_lib.display.explorer import state as states
-from m2s_lib.display.explorer.draw import facts_html, messages_html, second_html, strips_html
+from m2s_lib.display.explorer.draw import cards_html, pair_html, second_html
 from m2s_lib.display.explorer.explorer import Explorer, explore
 from m2s_lib.display.explorer.heat_map import levels, map_label
 from m2s_lib.display.explorer.state import KEYS, call_text, marked_cells, open_state
 from m2s_lib.display.explorer.static import explorer_figure
+from m2s_lib.display.scene_html import messages_html
+from m2s_lib.display.screen import Players
+from m2s_lib.display.screen_state import SceneKey, dismiss, play
 from m2s_lib.errors import M2SError
 from tests.helpers.explorer_films import N, make_scenes
 
@@ -23,6 +26,10 @@ def scenes(tmp_path):
 @pytest.fixture
 def state(scenes):
     return open_state(scenes)
+
+
+def shown_pair(scenes, state):
+    return pair_html(scenes, state, Players(scenes.library, state, {}))
 
 
 def test_it_opens_on_the_most_similar_pair_that_is_long_enough(scenes, state):
@@ -51,19 +58,22 @@ def test_turned_films_are_the_same_pair(scenes):
     assert there.picks.shot_a.tolist() == back.picks.shot_b.tolist()
 
 
-def test_a_cell_says_score_place_rank_and_what_overlaps(scenes, state):
+def test_a_cell_says_how_near_it_is_its_rank_and_what_overlaps(scenes, state):
     b, picks = scenes.views["first"]("a", "b")
     for i, j in np.ndindex(b.shape):
         facts = scenes.facts("first", "a", "b", i, j)
         assert facts.score == pytest.approx(b[i, j])
-        assert facts.place == 1 + (b > b[i, j]).sum()
+        assert facts.share == pytest.approx((b < b[i, j]).sum() / b.size)
+        assert facts.low == bool(b[i, j] < picks.score[picks.kept].min())
         own = picks[(picks.shot_a == i) & (picks.shot_b == j)]
         assert facts.rank == (int(own["rank"].iloc[0]) if len(own) else 0)
         near = picks[((picks.shot_a - i).abs() < N) | ((picks.shot_b - j).abs() < N)]
         assert facts.overlaps == (0 if len(own) or not len(near) else int(near["rank"].iloc[0]))
-    shown = facts_html(scenes, state, "first")
-    assert f"score {b.max():.4g}" in shown
+    shown = shown_pair(scenes, state)
+    assert f'title="score {b.max():.4g}">similarity: the nearest of {b.size} pairs<' in shown
     assert "scene pair #1" in shown
+    far = states.choose_cell(scenes, state, *map(int, np.unravel_index(b.argmin(), b.shape)))
+    assert "not a scene pair: those that mining keeps are nearer" in shown_pair(scenes, far)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +97,8 @@ def test_at_the_edge_it_says_where_scenes_end(scenes, state):
     moved = states.press(scenes, corner, "ArrowDown")
     assert (moved.shot_a, moved.shot_b) == (16, 10)
     assert "ends with shot 19: scenes of 4 shots start at shots 0 to 16, not at 17" in moved.error
-    assert "&lt;script&gt;" in messages_html(moved)
-    assert states.dismiss(scenes, moved).error == ""
+    assert "&lt;script&gt;" in messages_html(moved.error, "")
+    assert dismiss(scenes, moved).error == ""
 
 
 def test_n_and_p_step_through_the_marked_pairs(scenes, state):
@@ -110,18 +120,19 @@ def test_another_encoder_keeps_the_scenes_and_marks_its_own(scenes, state):
     other = states.choose_encoder(scenes, state, "second")
     assert (other.shot_a, other.shot_b) == (state.shot_a, state.shot_b)
     picks = scenes.scores("second", "a", "b").picks
-    assert (
-        marked_cells(scenes, other, "second")
-        == picks[["shot_a", "shot_b", "rank"]].head(other.marked).values.tolist()
-    )
+    cells = picks[["shot_a", "shot_b", "rank"]].head(other.marked).assign(both=0).values.tolist()
+    assert marked_cells(scenes, other, "second") == cells
     both = states.choose_second(scenes, state, "second")
-    assert both.colours == "share"  # scores of two encoders have different scales
-    assert states.choose_second(scenes, both, "").colours == "score"
+    assert states.choose_second(scenes, both, "").second == ""
     assert "is the first encoder already" in states.choose_second(scenes, state, "first").error
     assert states.choose_encoder(scenes, both, "second").second == ""
-    low, high = states.colour_limits(scenes, both)
+    switched = states.press(scenes, both, "e")
+    assert (switched.encoder, switched.second, switched.shot_a) == ("second", "first", both.shot_a)
+    assert "choose a second one" in states.press(scenes, state, "e").error
+    for i, j, _, agreed in marked_cells(scenes, both, "first"):
+        near = [abs(i - k) < N and abs(j - m) < N for k, m, *_ in marked_cells(scenes, both, "second")]
+        assert agreed == any(near)
     scores = [scenes.scores(e, "a", "b") for e in ("first", "second")]
-    assert (low, high) == (min(s.low for s in scores), max(s.high for s in scores))
     corner = states.choose_cell(scenes, both, 0, 0)
     best = int(scores[1].b[:, 0].argmax())
     assert f'data-film="a" data-shot="{best}"' in second_html(scenes, corner)
@@ -146,13 +157,16 @@ def test_errors_change_nothing_but_the_message(scenes, state):
 
 
 def test_the_strips_show_both_scenes_and_escape_titles(scenes, state):
-    shown = strips_html(scenes, state)
+    shown = shown_pair(scenes, state)
     assert shown.count("<img") == 2 * N
     assert shown.count("alt=") >= 2 * N
     assert f'data-film="a" data-shot="{state.shot_a}"' in shown
     assert f'data-film="b" data-shot="{state.shot_b}"' in shown
     assert "<script>" not in shown
     assert "use as query" in shown
+    cards = cards_html(scenes, state)
+    assert cards.count('data-act="pair"') == state.marked
+    assert cards.count("aria-current") == 1
 
 
 def test_use_as_query_hands_the_scene_over(scenes, state, tmp_path):
@@ -168,7 +182,7 @@ def test_the_copied_call_draws_the_same_view(scenes, state):
     exec(call_text(moved), named)  # it is what a person pastes
     expected = explorer_figure(scenes, "a", "b", second="second", shot_a=3, shot_b=2, marked=moved.marked)
     drawn = explorer_figure(scenes, "a", "b", encoder="first", second="second", shot_a=3, shot_b=2,
-                            marked=moved.marked, colours="share")  # fmt: skip
+                            marked=moved.marked)  # fmt: skip
     assert drawn.m2s_alt == expected.m2s_alt
     assert "explorer_figure(" in call_text(moved)
     assert "3" in drawn.m2s_alt or drawn.m2s_alt
@@ -191,18 +205,18 @@ class TestWidget:
         return Explorer(scenes, state)
 
     def test_a_click_changes_strips_and_facts(self, screen):
-        screen.map._hear(None, {"cell": [7, 6]}, [])
+        screen.map._receive(None, {"cell": [7, 6]}, [])
         assert (screen.state.shot_a, screen.state.shot_b) == (7, 6)
-        assert 'data-shot="7"' in screen.strips.html
+        assert 'data-shot="7"' in screen.pair.html
         assert screen.map.cell == [7, 6]
-        assert f"score {screen.scenes.scores('first', 'a', 'b').b[7, 6]:.4g}" in screen.map.facts
+        assert f"score {screen.data.scores('first', 'a', 'b').b[7, 6]:.4g}" in screen.pair.html
 
     def test_controls_follow_the_state_and_change_it(self, screen):
         screen.encoder.value = "second"
         assert screen.state.encoder == "second"
         screen.other.value = "first"
         assert screen.state.second == "first"
-        assert screen.second.layout.display is None
+        assert "finds the same best partners" in screen.cards.html
         screen.count.value = 1
         assert screen.state.marked == 1
         assert len(screen.map.marks) == 1
@@ -219,25 +233,62 @@ class TestWidget:
 
     def test_keys_and_buttons(self, screen, tmp_path):
         screen.press("n")
-        assert screen.state.shot_a == screen.scenes.scores("first", "a", "b").picks.shot_a[1]
+        assert screen.state.shot_a == screen.data.scores("first", "a", "b").picks.shot_a[1]
         screen.act("csv")
         assert "scene pairs are in" in screen.messages.html
         screen.act("call")
-        assert "explorer_figure" in screen.strips.html
+        assert "explorer_figure" in screen.pair.html
         screen.act("query", "a")
         assert (tmp_path / "query.json").is_file()
 
     def test_a_missing_film_file_shows_and_nothing_else_breaks(self, screen):
-        screen.play().join(20)
+        screen.play()
+        screen.cutting.join(20)
         assert "film a: its file &#x27;a.mp4&#x27; is not there any more" in screen.messages.html
-        assert "There is no clip" in screen.players["a"].html
+        assert screen.pair.html.count("There is no clip") == 2
         screen.press("Home")
         assert screen.messages.html == ""
 
     def test_a_handler_that_fails_is_seen(self, screen, monkeypatch):
         monkeypatch.setattr(states, "press", lambda *a: 1 / 0)
-        screen._guard(screen.press)("n")
+        screen.guard(screen.press)("n")
         assert "unexpected ZeroDivisionError" in screen.messages.html
+
+    def test_a_shot_is_shown_over_the_page_beside_that_of_the_other_scene(self, screen):
+        a, b = states.chosen(screen.data, screen.state)
+        screen.act("view", f"b:{b.shot + 2}")
+        assert screen.state.viewed == (SceneKey("a", a.shot + 2), SceneKey("b", b.shot + 2))
+        assert screen.view.html.count("<img") == 2
+        screen.act("view-step", "-1")
+        assert screen.state.viewed[0] == SceneKey("a", a.shot + 1)
+        for _ in range(30):
+            screen.act("view-step", "1")
+        assert screen.state.viewed[1].shot <= 13  # the film's last shot
+        screen.act("view-close")
+        assert screen.view.html == ""
+        screen.act("view", "b:0" if b.shot else "b:13")
+        assert len(screen.state.viewed) == 1  # not of the chosen scene
+
+    def test_keyframes_are_sent_for_shots_that_there_are(self, screen):
+        sent = []
+        screen.map.send = lambda content, buffers=(): sent.append((content, list(buffers)))
+        screen.map._receive(None, {"pictures": ["a:3", "b:13", "b:14", "c:1", "a:x", "a"]}, [])
+        assert sent[0][0] == {"pictures": ["a:3", "b:13"]}
+        assert all(jpeg[:2] == b"\xff\xd8" for jpeg in sent[0][1])
+
+
+def test_what_plays_stops_when_it_is_asked_for_again(scenes, state):
+    a, b = states.chosen(scenes, state)
+    both = play(scenes, state, a, b)
+    assert both.playing == (a, b)
+    assert play(scenes, both, a).playing == (b,)
+    assert play(scenes, both, a, b).playing == ()
+    assert states.press(scenes, both, "n").playing == ()  # other scenes
+    players = Players(scenes.library, both, {})
+    assert "cutting the clip" in players.html(a)
+    assert players.html(a) == ""  # one player however often a scene is shown
+    assert SceneKey.parse(str(SceneKey("a:b", 3, 4))) == SceneKey("a:b", 3, 4)
+    assert SceneKey.parse("a:3") == SceneKey("a", 3, 1)
 
 
 def test_headless_runs_make_no_widget(scenes, capsys, monkeypatch):

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from m2s_lib.display.figures import alt_text, boundaries_figure
-from m2s_lib.display.figures.scenes import FRAME_PX
+from m2s_lib.display.figures import boundaries_figure
+from m2s_lib.display.figures.base import FRAME_PX
 from m2s_lib.display.filmstrips import GAP, frame_width
 from m2s_lib.display.style import RIGHT, WRONG
 from m2s_lib.errors import M2SError
-from tests.display.figures.test_scenes import check_layout, pictures, texts
 from tests.helpers.display_stores import colour, make_store
+from tests.helpers.drawn import check_layout, pictures, texts
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_each_boundary_says_what_is_true_and_what_was_predicted(stores):
     assert cut.endswith("…")
     colours = {t.get_text()[0]: t.get_color() for t in fig.texts if t.get_text()[:1] in ("✓", "✗")}
     assert colours == {"✓": RIGHT, "✗": WRONG}
-    assert "3 shot boundaries" in alt_text(fig)
-    assert "1 of 3 predictions are right" in alt_text(fig)
+    assert "3 shot boundaries" in fig.m2s_alt
+    assert "1 of 3 predictions are right" in fig.m2s_alt
 
 
 @pytest.mark.parametrize("film", ["a", "b"])
@@ -81,8 +81,8 @@ def test_what_the_scenes_are_is_left_out_where_nobody_knows(stores):
 
 
 def test_all_right_and_all_wrong_are_said_in_words(stores):
-    assert "2 of 2 predictions are right" in alt_text(boundaries_figure(pd.concat([rows()[:1]] * 2), stores))
-    assert "0 of 2 predictions are right" in alt_text(boundaries_figure(rows()[1:], stores))
+    assert "2 of 2 predictions are right" in boundaries_figure(pd.concat([rows()[:1]] * 2), stores).m2s_alt
+    assert "0 of 2 predictions are right" in boundaries_figure(rows()[1:], stores).m2s_alt
 
 
 def test_nothing_to_draw_and_unknown_films_and_shots_say_so(stores):

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from m2s_lib.display.figures import alt_text, found_by_figure, predictions_figure
+from m2s_lib.display.figures import found_by_figure, predictions_figure
 from m2s_lib.errors import M2SError
-from tests.display.figures.test_scenes import check_layout, pictures, texts
 from tests.helpers.display_stores import make_store
+from tests.helpers.drawn import check_layout, pictures, texts
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_each_clip_has_its_label_and_a_mark(stores):
     assert "✗ predicted: prison (0.50)" in said
     assert "✓ predicted: $school" in said  # no score is drawn where there is none
     assert "label: <b>hotel</b>" in said
-    assert "2 of 3 are right" in alt_text(fig)
+    assert "2 of 3 are right" in fig.m2s_alt
 
 
 def test_a_second_encoder_has_a_line_of_its_own(stores):
@@ -47,12 +47,12 @@ def test_a_second_encoder_has_a_line_of_its_own(stores):
     check_layout(fig)
     said = texts(fig)
     assert "✓ ours: office (0.91)" in said
-    assert "✗ colour: hotel (0.40)" in said
-    assert "✓ colour: $school (0.80)" in said
+    assert "✗ colours: hotel (0.40)" in said
+    assert "✓ colours: $school (0.80)" in said
     assert (
-        sum(s.startswith(("✓ colour", "✗ colour")) for s in said) == 2
+        sum(s.startswith(("✓ colours", "✗ colours")) for s in said) == 2
     )  # nothing is said where it was silent
-    assert "2 of 3 are right" in alt_text(fig)
+    assert "2 of 3 are right" in fig.m2s_alt
 
 
 def test_keyframes_are_edited_before_they_are_drawn(stores):
@@ -85,5 +85,5 @@ def test_two_encoders_stand_side_by_side(stores):
     assert said.count("query: office (A title)") == 2
     assert said.count("✓ office · 0.1") == 4
     assert said.count("✗ hotel · 0.25") == 2
-    assert "ours 2 of 4" in alt_text(fig)
-    assert "colour 2 of 4" in alt_text(fig)
+    assert "ours 2 of 4" in fig.m2s_alt
+    assert "colour 2 of 4" in fig.m2s_alt

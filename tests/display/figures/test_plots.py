@@ -7,48 +7,28 @@ import pandas as pd
 import pytest
 
 from m2s_lib.display.figures import (
-    alt_text,
     figure2,
     loss_curves,
     precision_bars,
     roc_figure,
     scaling_figure,
-    similarity_heatmap,
 )
+from m2s_lib.display.figures.plots import largest_of
 from m2s_lib.errors import M2SError
 
 
 def draw(fig):
     fig.savefig(io.BytesIO(), dpi=60)
-    assert alt_text(fig)
+    assert fig.m2s_alt
     return fig
 
 
-def test_heat_map_with_marks():
-    B = np.arange(60.0).reshape(10, 6)
-    picks = pd.DataFrame({"shot_a": [9, 0, 4], "shot_b": [5, 0, 2], "rank": [1, 2, 3]})
-    fig = draw(similarity_heatmap(B, picks, ["$A$", "B_1"], n_numbered=2))
-    axes, bar = fig.axes
-    np.testing.assert_array_equal(axes.images[0].get_array(), B)
-    assert axes.images[0].get_extent() == [-0.5, 5.5, 9.5, -0.5]  # cell (i, j) is centred at (j, i)
-    assert axes.collections[-1].get_offsets().tolist() == [[5, 9], [0, 0], [2, 4]]
-    assert [(t.get_text(), t.xy) for t in axes.texts] == [("1", (5, 9)), ("2", (0, 0))]
-    assert axes.get_title(loc="left") == "10 x 6 scenes, 3 scene pairs selected"
-    assert axes.get_ylabel() == r"first shot of scene, \$A\$"
-    assert "similarity" in bar.get_ylabel()
-    assert "from 0 to 59; 3 selected" in alt_text(fig)
-    assert not draw(similarity_heatmap(B, None, ["A", "B"])).axes[0].texts
-
-
-def test_large_heat_maps_keep_their_peaks():
+def test_large_matrices_keep_their_peaks():
     B = np.zeros((2500, 1200), np.float32)
     B[1777, 1111] = 1
-    fig = draw(similarity_heatmap(B, None, ["A", "B"]))
-    cells = fig.axes[0].images[0].get_array()
-    assert cells.shape == (834, 400)
+    cells, step = largest_of(B)
+    assert (cells.shape, step) == ((834, 400), 3)
     assert np.argwhere(cells == 1).tolist() == [[1777 // 3, 1111 // 3]]
-    assert "3 x 3 cells" in fig.axes[0].get_title(loc="left")
-    assert fig.axes[0].images[0].get_extent() == [-0.5, 1199.5, 2499.5, -0.5]
 
 
 def test_figure_2():
@@ -62,7 +42,12 @@ def test_figure_2():
         "14 x 14",
     ]
     np.testing.assert_array_equal(panels[2].images[0].get_array(), V.reshape(14, 14))
-    assert alt_text(fig).endswith("A 1024 x 1024, B 127 x 127, V 14 x 14.")
+    assert fig.m2s_alt.endswith("A 1024 x 1024, B 127 x 127, V 14 x 14.")
+    assert len({axes.images[0].get_clim() for axes in panels}) == 1  # one scale
+    padded = np.pad(rng.random((5, 7)), ((0, 3), (0, 1)))
+    shown = figure2(padded, padded, V, ["One", "Two"]).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(np.ma.getmaskarray(shown)[:, 0], [False] * 5 + [True] * 3)
+    np.testing.assert_array_equal(np.ma.getmaskarray(shown)[0], [False] * 7 + [True])
     with pytest.raises(M2SError, match="V has 195 values, expected a square number"):
         figure2(np.ones((2, 2)), np.ones((2, 2)), V[:195])
     with pytest.raises(M2SError, match=r"B has shape \(2,\), expected two axes"):
@@ -77,7 +62,8 @@ def test_loss_curves_draw_what_is_there():
     assert [axes.get_ylabel() for axes in fig.axes] == ["loss", "accuracy"]
     assert fig.axes[0].lines[0].get_xydata().tolist() == [[0, 3], [10, 2], [20, 1]]
     assert fig.axes[1].lines[0].get_xydata().tolist() == [[0, 0.1], [20, 0.5]]
-    assert alt_text(fig) == "Training curves over 3 logged steps: loss 3 to 1, accuracy 0.1 to 0.5."
+    assert "Accuracy is the share of queries" in " ".join(t.get_text() for t in fig.texts)
+    assert fig.m2s_alt == "Training curves over 3 logged steps: loss 3 to 1, accuracy 0.1 to 0.5."
     with pytest.raises(
         M2SError, match=r"columns \['step', 'lr'\], expected step and at least one of \['loss'"
     ):
@@ -120,15 +106,16 @@ def bars_table():
 def test_bars_with_intervals_and_chance():
     fig = draw(precision_bars(bars_table(), chance=0.25, what="precision at 1"))
     axes = fig.axes[0]
-    assert [p.get_width() for p in axes.patches] == [0.6, 0.4, 0]
-    assert axes.collections[0].get_segments()[0].tolist() == [[0.5, 0], [0.7, 0]]
-    assert [t.get_text() for t in axes.texts] == ["0.600  (n = 120)", "0.400  (n = 120)", "not measured"]
+    assert [p.get_width() for p in axes.patches] == [60, 40, 0]
+    assert axes.collections[0].get_segments()[0].tolist() == [[50, 0], [70, 0]]
+    assert [t.get_text() for t in axes.texts] == ["60.0 %", "40.0 %", "not measured"]
+    assert "n = 120." in fig.texts[0].get_text()  # once for all
     assert [t.get_text() for t in axes.get_yticklabels()] == ["ours", r"CLIP \$1\$", "none"]
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["chance 0.250"]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["chance 25.0 %"]
     assert axes.get_xlabel().startswith("precision at 1")
-    assert "ours 0.600" in alt_text(fig)
-    assert "none not measured" in alt_text(fig)
-    assert axes.texts[0].xy[0] == 0.7  # behind the interval
+    assert "ours 60.0 %" in fig.m2s_alt
+    assert "none not measured" in fig.m2s_alt
+    assert axes.texts[0].xy[0] == 70  # behind the interval
 
 
 def test_bars_in_groups():
@@ -161,4 +148,4 @@ def test_scaling_curves_have_a_panel_for_each_thing_that_grows():
     )
     assert [axes.get_xlabel() for axes in fig.axes] == ["shots", "scenes"]
     assert fig.axes[0].lines[0].get_xydata().tolist() == [[10, 1], [20, 4]]
-    assert "03 mining by shots to the power 2.00" in alt_text(fig)
+    assert "03 mining by shots to the power 2.00" in fig.m2s_alt

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from m2s_lib.display.gallery import state as states
-from m2s_lib.display.gallery.data import list_films, results
+from m2s_lib.display.gallery.data import films_of, list_films, results
 from m2s_lib.display.gallery.draw import gallery_html, static_html
+from m2s_lib.display.gallery.export import export_results
 from m2s_lib.display.gallery.gallery import Gallery, gallery_view, open_gallery
 from m2s_lib.display.gallery.state import open_state
+from m2s_lib.display.screen import Players
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.retrieval.collection import SceneCollection
 from m2s_lib.films.video.decoding import ScanConfig
@@ -54,6 +56,10 @@ def state(collection):
     return open_state(collection, "a", 0, k=5)
 
 
+def live(collection, state):
+    return gallery_html(collection, state, Players(films_of(collection, state.query), state, {}))
+
+
 def by_hand(collection, encoder, row, allowed):
     """Rows by distance from a scene, the slow way."""
     vectors = collection._vectors[encoder]
@@ -75,15 +81,15 @@ def by_hand(collection, encoder, row, allowed):
 def test_results_are_the_nearest_that_pass(collection, state, encoder, choices, allowed):
     asked = states.choose(collection, states.choose_encoder(collection, state, encoder), k=50, **choices)
     assert asked.error == ""
-    found = results(collection, asked)
-    assert found["row"].tolist() == by_hand(collection, encoder, 0, allowed)
-    assert found["distance"].is_monotonic_increasing
+    table = results(collection, asked)
+    assert table["row"].tolist() == by_hand(collection, encoder, 0, allowed)
+    assert table["distance"].is_monotonic_increasing
 
 
 def test_no_result_is_said_and_not_an_error(collection, state):
     asked = states.choose(collection, state, title="no such film")
     assert results(collection, asked).empty
-    shown = gallery_html(collection, asked)
+    shown = live(collection, asked)
     assert "0 of 18 scenes pass the filters" in shown
     assert "nothing is left to be found: change the filters" in shown
 
@@ -110,7 +116,7 @@ def test_two_encoders_mark_what_both_found(collection, state):
     both = states.choose_second(collection, states.choose(collection, state, k=9), "other")
     rows = {name: results(collection, both, name)["row"].tolist() for name in ("ours", "other")}
     shared = set(rows["ours"]) & set(rows["other"])
-    shown = gallery_html(collection, both)
+    shown = live(collection, both)
     drawn = sum(row in shared for name in rows for row in rows[name][: both.shown])
     assert 0 < drawn == shown.count('class="m2s-result m2s-both"')
     assert f"{len(shared)} of 9 found by both" in shown
@@ -133,6 +139,24 @@ def test_the_explorers_scene(collection, state, tmp_path):
         assert told.query == state.query
 
 
+def test_nearness_is_in_words_and_the_number_in_the_hint(collection, state):
+    first = results(collection, state).iloc[0]
+    shown = live(collection, state)
+    assert f'title="distance {first.distance:.3g}">the nearest of 18 scenes<' in shown
+    assert "nearer than 88.8 % of 18 scenes" in shown
+
+
+@pytest.mark.parametrize("kind", ["csv", "edl", "otio", "fcpxml"])
+def test_results_leave_as_files(collection, state, kind):
+    path = export_results(collection, state, kind)
+    assert path.parent == collection.run_dir / "exports"
+    text = path.read_text()
+    assert all(str(shot) in text for shot in results(collection, state)["shot"])
+    nothing = states.choose(collection, state, title="no such film")
+    with pytest.raises(M2SError, match="nothing was found, there is nothing to export"):
+        export_results(collection, nothing, kind)
+
+
 def test_a_stretch_of_any_file_is_a_query(collection, state, tmp_path):
     film = render(tmp_path / "new/clip.mp4", shots=(24, 24, 24, 24, 24, 24))
     asked = states.ask_clip(collection, state, "new/clip.mp4", 0, 5, root=tmp_path)
@@ -140,7 +164,7 @@ def test_a_stretch_of_any_file_is_a_query(collection, state, tmp_path):
     assert asked.query.file == str(film)
     assert "clip.mp4: " in asked.notice
     assert len(results(collection, asked)) == 5
-    assert "clip.mp4" in gallery_html(collection, asked)
+    assert "clip.mp4" in live(collection, asked)
     assert "is not one of the collection's films" in states.step_scene(collection, asked, 1).error
     blind = states.choose_encoder(collection, asked, "blind")
     assert (blind.error, blind.encoder) == ("a new scene cannot be encoded by 'blind'", "ours")
@@ -175,7 +199,7 @@ def test_what_cannot_be_opened(collection, named, message):
 
 
 def test_titles_are_escaped_and_pictures_have_words(collection, state):
-    for page in (gallery_html(collection, state), static_html(collection, state)):
+    for page in (live(collection, state), static_html(collection, state)):
         assert "<script>" not in page
         assert "&lt;script&gt;" in page
         assert page.count("<img") == page.count("alt=")
@@ -206,7 +230,7 @@ class TestWidget:
         assert screen.state.query.shot == 4
         parts["theme"].value = "duel"
         parts["k"].value = 2
-        assert results(screen.collection, screen.state).theme.tolist() == ["duel"] * 2
+        assert results(screen.data, screen.state).theme.tolist() == ["duel"] * 2
         parts["second"].value = "other"
         assert screen.state.second == "other"
         screen.act("scene-of", "c:2")
@@ -221,18 +245,18 @@ class TestWidget:
         parts = screen.controls.parts
         parts["path"].value = "gone.mp4"
         parts["clip"].click()
-        assert "there is no such file" in screen.panel.html
+        assert "there is no such file" in screen.messages.html
         screen.act("dismiss")
-        assert "m2s-error" not in screen.panel.html
+        assert "m2s-error" not in screen.messages.html
         monkeypatch.setattr(states, "press", lambda *a: 1 / 0)
-        screen._guard(lambda: screen.change(states.press, "b"))()
-        assert "unexpected ZeroDivisionError" in screen.panel.html
+        screen.guard(lambda: screen.change(states.press, "b"))()
+        assert "unexpected ZeroDivisionError" in screen.messages.html
 
     def test_a_page_for_others_takes_files_of_the_films_folder_only(self, screen, monkeypatch, tmp_path):
         render(tmp_path.parent / "secret.mp4", shots=(24, 24))
         monkeypatch.setenv("SERVER_SOFTWARE", "voila/0.5")
         screen.control("clip", (str(tmp_path.parent / "secret.mp4"), 0.0, 2.0))
-        assert "on this page a file has to lie in" in screen.panel.html
+        assert "on this page a file has to lie in" in screen.messages.html
 
 
 def test_the_film_of_the_query_is_in_a_list_that_is_too_long_for_it(collection, monkeypatch):
