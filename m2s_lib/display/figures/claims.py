@@ -6,7 +6,7 @@ import pandas as pd
 from m2s_lib.display.style import GREY, RIGHT, WIDTH, WRONG, new_figure, safe_text, styled
 from m2s_lib.errors import M2SError
 
-_COLOURS = {"seen": RIGHT, "the opposite is seen": WRONG}
+_COLOURS = {"shown": RIGHT, "opposite": WRONG}
 _LINE = 0.24  # inches a line
 
 
@@ -38,10 +38,10 @@ def claims_figure(claims: pd.DataFrame):
         label.set_fontweight("normal" if row else "bold")
     axes.set_ylim(len(lines) - 0.3, -0.7)
     axes.set_xlabel("difference, 95 % interval over repeats", fontsize=9)
-    seen = int((rows["verdict"] == "seen").sum())
+    shown = int((rows["verdict"] == "shown").sum())
     fig.m2s_alt = (
-        f"{len(rows)} differences that the paper's claims are about, {seen} with an interval above 0, "
-        f"{int((rows['verdict'] == 'the opposite is seen').sum())} below."
+        f"{len(rows)} differences that the paper's claims are about, {shown} shown, "
+        f"{int((rows['verdict'] == 'opposite').sum())} the opposite."
     )
     return fig
 

@@ -54,19 +54,19 @@ def themes_figure(table: pd.DataFrame):
     single = table[table["theme"] != "all"]
     if not len(single):
         raise M2SError("there is no theme to draw: the themes of these films are not known")
-    names = single.drop_duplicates(["row", "metadata"])[["row", "metadata"]].values.tolist()
+    names = single.drop_duplicates(["setting", "metadata"])[["setting", "metadata"]].values.tolist()
     order = single.groupby("theme")["precision"].mean().sort_values().index.tolist()
     fig = new_figure(WIDTH, 0.28 * len(order) + 1.3)
     axes = fig.add_subplot()
-    for i, (row, metadata) in enumerate(names):
-        mine = single[(single["row"] == row) & (single["metadata"] == metadata)].set_index("theme")
+    for i, (setting, metadata) in enumerate(names):
+        mine = single[(single["setting"] == setting) & (single["metadata"] == metadata)].set_index("theme")
         mine = mine.reindex(order)["precision"]
         style = {
             "marker": _MARKS[i % len(_MARKS)],
             "color": OKABE_ITO[i % len(OKABE_ITO)],
             "linestyle": "none",
         }
-        axes.plot(mine.to_numpy(), range(len(order)), label=safe_text(f"{metadata} ({row})"), **style)
+        axes.plot(mine.to_numpy(), range(len(order)), label=safe_text(f"{metadata} ({setting})"), **style)
     axes.set_yticks(range(len(order)), [safe_text(t) for t in order])
     axes.set_xlim(0, 1.02)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)

@@ -17,7 +17,6 @@ from m2s_lib.evaluation.encoders.encoders import Encoder, JoinedEncoder, OurScen
 from m2s_lib.evaluation.encoders.trained_baselines import train_comparator
 from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.scene_vectors import Sources
-from m2s_lib.method.device import pick_device
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
 from m2s_lib.training.launchers import Launcher
 from m2s_lib.training.training import ContrastiveConfig
@@ -69,32 +68,6 @@ def compared_encoders(
         encoders.append(ShotMeanEncoder(shot_encoder, SHOT_MEAN))
     sources = Sources(weights_dir, features_dir, trained_dir, shape, online=hub, device=device)
     return [*encoders, *compared], sources
-
-
-def run_encoders(stage, *, beside: str | os.PathLike = "") -> tuple[list[str | Encoder], Sources]:
-    """`compared_encoders` for a run: what its stages 01, 02 and 04 recorded and wrote.
-
-    Args:
-        stage: an open stage (`m2s_lib.runs.open_stage`) after 04; what is read becomes its input.
-        beside: as in `compared_encoders`.
-    """
-    fourth = stage.earlier("04")
-    asked = fourth.parameters
-    first = stage.earlier("01")
-    shot_encoder = first.folder / "shot_encoder.safetensors"
-    trained = fourth.metrics["trained"]
-    return compared_encoders(
-        compared=asked.compared,
-        source=stage.earlier("02").metrics["source"],
-        scene_encoder=stage.input(f"{fourth.stage}/scene_encoder.safetensors") if trained else None,
-        shot_encoder=stage.input(shot_encoder) if shot_encoder.is_file() else None,
-        beside=beside,
-        trained_dir=stage.input(f"{fourth.stage}/comparators") if fourth.metrics["comparators"] else "",
-        weights_dir=stage.given(asked.weights_dir),
-        features_dir=stage.given(asked.features_dir),
-        hub=asked.hub,
-        device=pick_device(first.parameters.device),
-    )
 
 
 def shown_encoder(encoders: Sequence[str | Encoder]) -> str:

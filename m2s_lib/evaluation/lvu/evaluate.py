@@ -18,7 +18,7 @@ from m2s_lib.evaluation.metrics import UNMEASURED, Measured, mean, mse, top1, wi
 from m2s_lib.evaluation.probes.probe_search import best_setting, probe_rows, search_configs
 from m2s_lib.evaluation.probes.probes import ProbeConfig, ProbeData, train_probe_sets
 from m2s_lib.evaluation.results import Evaluation, prediction_table, result_row, result_table
-from m2s_lib.evaluation.retrieval.index import open_index, query_precision, search
+from m2s_lib.evaluation.retrieval.index import query_precision, search
 
 BENCHMARK = "LVU"
 _log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def place_retrieval(
     x = vectors.means(gallery["youtube_id"])
     films = (queries["imdb_id"].tolist(), gallery["imdb_id"].tolist()) if other_films_only else None
     most = max(ks)
-    distances, found = search(open_index(x), x, vectors.means(queries["youtube_id"]), most, not_same=films)
+    distances, found = search(x, vectors.means(queries["youtube_id"]), most, not_same=films)
     labels = np.append(gallery["label"].to_numpy(dtype=object), None)[found]  # -1 is the None at the end
     rows = []
     for k in ks:
