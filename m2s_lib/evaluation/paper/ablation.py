@@ -20,6 +20,10 @@ OTHER_READING = "row 1, above median"  # row 1 with keep = above_median (supp. 3
 TableOfSetting = tuple[Mapping[str, str], pd.DataFrame]
 _TRAINING = "04"
 _PROBE_FIELDS = {"learning rate": "lr", "batch size": "batch", "epochs": "epochs", "dropout": "dropout"}
+_TIMES = [
+    "setting", "metadata", "films", "shots", "frames", "time_published", "training", "all_stages", "status",
+    "reason",
+]  # fmt: skip
 _SHARE = ["ratio", "lowest_score", "n_pairs", "n_same", "precision"]
 _THEME = ["setting", "metadata", "theme", "n_pairs", "n_same", "precision", "ci_low", "ci_high", "chance"]
 
@@ -46,7 +50,7 @@ def setting_times(stages: pd.DataFrame) -> pd.DataFrame:
         about = {"setting": name} | _as_published(name, paper)
         times = {"training": training.astype(float).mean(), "all_stages": total.astype(float).mean()}
         lines.append(about | times | {"status": status, "reason": " ".join(reason.split())})
-    table = pd.DataFrame(lines)
+    table = pd.DataFrame(lines, columns=_TIMES)
     for column in ("training", "all_stages"):
         first = table.loc[table["setting"] == FIRST, column]
         table[column] /= first.iloc[0] if len(first) and first.iloc[0] else np.nan

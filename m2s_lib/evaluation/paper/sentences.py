@@ -83,7 +83,7 @@ def times_sentence(times: pd.DataFrame) -> str:
     text = "".join(f" {r.setting} is {r.status}: {r.reason}." for r in failed.itertuples())
     known = times.dropna(subset=["all_stages"])
     if len(known) < 2:
-        return f"This run has {counted(len(times), 'setting')}: nothing to compare.{text}"
+        return f"{counted(len(known), 'setting')} with a time: nothing to compare.{text}"
     most = known.loc[known["all_stages"].idxmax()]
     return f"{most['setting']} computed most, {most['all_stages']:.1f} times as much as {FIRST}.{text}"
 

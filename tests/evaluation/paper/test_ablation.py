@@ -56,6 +56,12 @@ def test_times_of_one_setting_without_seconds():
     assert found["status"] == "done"
 
 
+def test_no_stage_has_no_times():
+    found = setting_times(lines("row 1", "", [1, 1])[:0])
+    assert found.empty
+    assert {"setting", "training", "all_stages", "status", "reason"} <= set(found.columns)
+
+
 def of(setting, table, repeat=""):
     """A table of a setting, as `stage_tables` gives it."""
     return {"setting": setting, "repeat": repeat}, table
