@@ -1,8 +1,4 @@
-"""The encoders that 05, 06 and 07 compare: ours, what it learned from, and the comparators of the paper.
-
-What 04 names and trained, where weights and features lie, and what to do without them is the same for the
-three notebooks: `run_encoders` says it once.
-"""
+"""The encoders that 05, 06 and 07 compare: ours, what it learned from, and the baselines of the paper."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -46,11 +42,11 @@ def compared_encoders(
     """What `scene_vectors` and `shot_vectors` take.
 
     Args:
-        compared: names of comparators, see `comparators.NAMES` and `comparators.ELSEWHERE`.
+        compared: names of baselines, see `baselines.NAMES` and `baselines.ELSEWHERE`.
         source: kind of metadata behind E_scene's pairs (cowatch, genre, synopsis, random).
         scene_encoder, shot_encoder: files of E_scene and E_shot; None where nothing was trained.
         beside: a second E_scene whose features are put beside the first's (Table 1, row 13), '' for none.
-        trained_dir: folder of the comparators trained here.
+        trained_dir: folder of the baselines trained here.
         weights_dir, features_dir, hub: as in `Sources`.
 
     Returns:

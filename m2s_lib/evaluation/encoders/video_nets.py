@@ -28,7 +28,7 @@ def _named(**modules: nn.Module) -> nn.Sequential:
 
 
 def _conv(wide_in: int, wide_out: int, kernel: tuple, stride: int = 1, groups: int = 1) -> nn.Conv3d:
-    """A convolution over t, h and w without bias, the stride over h and w, that keeps the size at stride 1."""
+    """A convolution over t, h and w without bias that keeps the size at stride 1; strides are of h and w."""
     padding = tuple(k // 2 for k in kernel)
     return nn.Conv3d(wide_in, wide_out, kernel, (1, stride, stride), padding, groups=groups, bias=False)
 

@@ -30,7 +30,7 @@ QUICK = ContrastiveConfig(epochs=2, batch=8, lr=1e-3, warmup_epochs=1, queue=16,
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A run after stage 04: files of E_shot, E_scene and no comparator."""
+    """A run after stage 04: files of E_shot, E_scene and no baseline."""
     run = tmp_path_factory.mktemp("run")
     save_encoder(run / "04_moco_training/scene_encoder.safetensors", SceneEncoder(TINY, seed=3))
     shot = ShotEncoder(ShotEncoderConfig.preset("test", out_dim=24), seed=4)
@@ -62,7 +62,7 @@ def test_ours_comes_first_then_what_it_learned_from_then_the_names(weights):
     assert found["random init"].values.shape == found["ours (co-watch)"].values.shape  # the same shape
 
 
-def test_where_nothing_was_trained_the_comparators_remain():
+def test_where_nothing_was_trained_the_baselines_remain():
     encoders, sources = compared_encoders(
         compared=["colour"], source="genre", scene_encoder=None, shot_encoder=None
     )
