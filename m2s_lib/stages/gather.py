@@ -57,10 +57,11 @@ def run_settings(stage) -> pd.DataFrame:
         setting, repeat, folder, stage, status, reason, compute_s (seconds, NaN: not known) and path: the
         stage's folder seen from the run. A run of one setting is `FIRST`, its repeat ''.
     """
-    if (stage.run_dir / paths.SETTINGS_TABLE).is_file():
-        table = stage.read_parquet(paths.SETTINGS_TABLE, ["repeat", "folder", "stage", "status", "reason"])
+    folder, name = _settings(stage.run_dir)
+    if name:
+        table = stage.read_parquet(name, ["repeat", "folder", "stage", "status", "reason"])
         table = table.rename(columns={"row": "setting"})
-        return table.assign(path=f"{paths.SETTINGS}/" + table["folder"] + "/" + table["stage"])
+        return table.assign(path=f"{folder}/" + table["folder"] + "/" + table["stage"])
     stages = [p.name for p in sorted(stage.run_dir.glob("[0-9][0-9]_*")) if p.name < stage.name]
     status = [record.read_record(stage.run_dir, name).get("status", "done") for name in stages]
     table = pd.DataFrame({"stage": stages, "path": stages, "status": status}, dtype=object)
@@ -68,6 +69,11 @@ def run_settings(stage) -> pd.DataFrame:
         "" if s == "done" else f"{n} has not finished" for n, s in zip(stages, status, strict=True)
     ]
     return table.assign(setting=FIRST, repeat="", folder="", compute_s=np.nan)
+
+
+def _settings(run_dir: Path) -> tuple[str, str]:
+    """Folder and table of a run's settings; ('', '') where it has none."""
+    return next((names for names in paths.SETTINGS if (run_dir / names[1]).is_file()), ("", ""))
 
 
 def measured_results(stage, settings: pd.DataFrame) -> pd.DataFrame:
@@ -126,13 +132,13 @@ def stage_parameters(stage, settings: pd.DataFrame, number: str) -> dict[str, di
 
 def first_folder(run_dir: Path) -> Path:
     """The folder whose stages' figures stand for the run: its own, or its first setting's that is done."""
-    table = run_dir / paths.SETTINGS_TABLE
-    if not table.is_file():
+    folder, name = _settings(run_dir)
+    if not name:
         return run_dir
-    settings = read_parquet(table)
+    settings = read_parquet(run_dir / name)
     done = settings.groupby("folder", sort=False)["status"].agg(lambda s: (s == "done").all())
     folders = [*done.index[done], *done.index]
-    return run_dir / paths.SETTINGS / folders[0]
+    return run_dir / folder / folders[0]
 
 
 def optional_input(stage, path: str) -> Path | None:

@@ -35,6 +35,6 @@ MINING_PRECISION = "mining_precision.parquet"
 PRECISION_BY_SHARE = "precision_by_share.parquet"
 PRECISION_BY_THEME = "precision_by_theme.parquet"
 
-# A run of several settings holds one run for each, and a table that lists them.
-SETTINGS = "rows"
-SETTINGS_TABLE = "rows.parquet"
+# A run of several settings holds one run for each, and a table that lists them: folder and table. Runs that
+# were made before settings had this name have the second pair.
+SETTINGS = (("settings", "settings.parquet"), ("rows", "rows.parquet"))
