@@ -58,7 +58,7 @@ def test_09_of_a_run_that_has_measured_nothing(tmp_path):
     (tmp_path / "run").mkdir()
     printed, record = execute(tmp_path / "run", "09")
     assert "Seen: nothing, no stage of this run has measured anything yet" in printed
-    assert "All 7 tables: 0 of the paper's 366 numbers" in printed
+    assert "All 7 tables: one of this run's numbers stands beside 0 of the paper's 366" in printed
     assert "The themes of these films are not known, or nothing was mined" in printed
     assert record["metrics"]["repeats"] == 0
     tables = paper(tmp_path / "run", "table2.csv")

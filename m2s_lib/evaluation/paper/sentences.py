@@ -48,7 +48,7 @@ def _seen(measured: pd.DataFrame, claims: pd.DataFrame, primaries: pd.DataFrame)
     if len(judged):
         return f"among the exploratory claims, {_by_verdict(judged, 'compared')}."
     first = measured[(measured["metric"] == "P@1") & (measured["setting"] == FIRST)]
-    first = first[first["task"] == "scene retrieval"].dropna(subset=["value"])
+    first = first[(first["task"] == "scene retrieval") & (first["split"] == "all")].dropna(subset=["value"])
     if len(first):
         best = first.groupby("encoder")["value"].mean().sort_values()
         ours = best[best.index.str.startswith("ours")]
@@ -72,8 +72,8 @@ def table_sentence(table: pd.DataFrame, name: str) -> str:
     both = int(printed["measured"].notna().sum())
     own = int((table["measured"].notna() & table["published"].isna()).sum())
     return (
-        f"{name}: {both} of the paper's {len(printed)} numbers have one of this run beside them, and "
-        f"{counted(own, 'number')} more were measured here."
+        f"{name}: one of this run's numbers stands beside {both} of the paper's {len(printed)}; "
+        f"{counted(own, 'number')} without a published one."
     )
 
 
