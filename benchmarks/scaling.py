@@ -26,7 +26,7 @@ from benchmarks.plan import Machine, gpu_rates, plan, readable_plan
 from benchmarks.setting import Setting, film_like
 from m2s_lib.display.figures.plots import scaling_figure
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.retrieval.index import build_index, search
+from m2s_lib.evaluation.retrieval.index import search
 from m2s_lib.films.similarity.similar_films import similar_films
 from m2s_lib.films.store.shot_store import open_stores
 from m2s_lib.films.video.decoding import ScanConfig, scan_film
@@ -218,8 +218,7 @@ def _scene_curves(setting: Setting) -> Iterator[Curve]:
 
     def nearest(n: int) -> Callable:
         x = film_vectors(np.random.default_rng(0), n)
-        index = build_index(x)
-        return lambda: search(index, x, x[:100], 10)
+        return lambda: search(x, x[:100], 10)
 
     yield Curve("04 step, tiny encoder", "scene pairs", [2, 4] if small else [8, 16, 32, 64],
                 lambda n: _step(tiny, scenes(tiny, n)))  # fmt: skip

@@ -1,4 +1,4 @@
-"""The library imports one way: films <- method <- evaluation; display needs films only, runs none of them."""
+"""The library imports one way: films <- method <- evaluation <- stages; display needs films, runs none."""
 
 import ast
 import graphlib
@@ -18,6 +18,7 @@ BELOW = {
     "display": {"films"},
     "encoders": set(),
     "runs": set(),
+    "stages": {"films", "method", "training", "mining", "evaluation", "runs"},
 }
 
 

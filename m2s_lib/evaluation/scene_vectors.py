@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.encoders.baselines import ELSEWHERE, comparator
+from m2s_lib.evaluation.encoders.baselines import ELSEWHERE, baseline
 from m2s_lib.evaluation.encoders.computed_features import Vectors, computed_features
 from m2s_lib.evaluation.encoders.encoders import Encoder, embed_scenes, shot_embeddings
 from m2s_lib.evaluation.encoders.weight_files import Missing
@@ -26,7 +26,7 @@ class Sources:
 
     weights_dir: str | os.PathLike = ""  # other people's weights
     features_dir: str | os.PathLike = ""  # features computed elsewhere, see `computed_features`
-    trained_dir: str | os.PathLike = ""  # SimCLR, MoCo and ShotCoL, see `trained_comparators`
+    trained_dir: str | os.PathLike = ""  # SimCLR, MoCo and ShotCoL, see `trained_baselines`
     scene_config: SceneEncoderConfig = field(default_factory=SceneEncoderConfig)  # of "random init"
     seed: int = 0  # of "random init"
     online: bool = False  # whether a model hub may be asked
@@ -44,7 +44,7 @@ def scene_vectors(
     """Embeddings of scenes by every encoder, in order.
 
     Args:
-        encoders: names (see `comparators`; those of models that do not run here are looked up among the
+        encoders: names (see `baselines`; those of models that do not run here are looked up among the
             computed features) and encoders that exist already, such as ours.
         scenes: columns item (id), film_id, shot, n_shots. Scenes of films without a store (clips that are
             gone) stay in, as rows of NaN.
@@ -172,4 +172,5 @@ def _each(
             yield name, None
         else:
             s = sources
-            yield name, comparator(name, s.weights_dir, s.trained_dir, s.scene_config, s.seed, s.online)
+            how = {"trained_dir": s.trained_dir, "scene_config": s.scene_config, "seed": s.seed}
+            yield name, baseline(name, s.weights_dir, online=s.online, **how)

@@ -1,12 +1,12 @@
 """Tables and figures of a run as files named by the paper's numbers, in `<run>/paper/`."""
 
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from m2s_lib.io import atomic_path, inside
 from m2s_lib.runs.project import find_stage, stage_names
@@ -35,18 +35,13 @@ FIGURES = (
     ("Supp. Fig. 9: examples of moderation's classes", "supp_fig9", "07", "supp_fig9"),
     ("Supp. Fig. 10: moderation, predictions", "supp_fig10", "07", "supp_fig10"),
 )
-_CELL = re.compile(r"<td>[^<]*</td>")
-_BELOW = re.compile(r" (?=[\[(])")  # before an interval or a count, which stand below the value
 _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <title>{name}</title>
 <style>
 body {{ font: 14px sans-serif; color-scheme: light dark; }}
 table {{ border-collapse: collapse; }}
-th, td {{ padding: 4px 10px; text-align: left; vertical-align: top; }}
-td {{ white-space: nowrap; }}
 th {{ min-width: 6em; }}
-tbody tr {{ border-top: 1px solid #8884; }}
 </style>
 {table}
 """
@@ -59,14 +54,14 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def write_table(folder: Path, name: str, numbers: pd.DataFrame, shown: pd.DataFrame) -> None:
+def write_table(folder: Path, name: str, numbers: pd.DataFrame, shown: Styler) -> None:
     """Writes name.csv with the numbers, name.html and name.tex with the table as it is looked at."""
     write_csv(folder / f"{name}.csv", numbers)
     with atomic_path(folder / f"{name}.html") as temporary:
-        table = _CELL.sub(lambda cell: _BELOW.sub("<br>", cell[0]), shown.to_html(escape=True, border=0))
+        table = shown.set_uuid(name).to_html()  # the same table gives the same bytes
         temporary.write_text(_PAGE.format(name=name, table=table), encoding="utf-8")
     with atomic_path(folder / f"{name}.tex") as temporary:
-        temporary.write_text(shown.to_latex(escape=True), encoding="utf-8")
+        temporary.write_text(shown.data.to_latex(escape=True), encoding="utf-8")
 
 
 def write_figures(folder: Path, run_dir: Path, root: Path) -> pd.DataFrame:
@@ -94,7 +89,7 @@ def write_figures(folder: Path, run_dir: Path, root: Path) -> pd.DataFrame:
     return table
 
 
-def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame], shown: Mapping[str, pd.DataFrame]) -> None:
+def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame], shown: Mapping[str, Styler]) -> None:
     """`write_table` for each."""
     for name, numbers in tables.items():
         write_table(folder, name, numbers, shown[name])

@@ -20,6 +20,7 @@ from m2s_lib.display.gallery.state import open_state as open_gallery_state
 from m2s_lib.display.playback import Clip
 from m2s_lib.display.screen import Players, view_html
 from m2s_lib.display.style import text_at
+from m2s_lib.evaluation.paper.styled import styled_table
 from m2s_lib.evaluation.retrieval.collection import SceneCollection
 from m2s_lib.films.video.decoding import ScanConfig
 from m2s_lib.runs.kernel import write_notebook
@@ -114,7 +115,7 @@ def test_the_gallery(tmp_path, evil):
 @pytest.mark.parametrize("evil", [*EVIL, r"\input{/etc/passwd} 50% $x$ a_b #1 {"])
 def test_tables_of_the_paper(tmp_path, evil):
     numbers = pd.DataFrame({"model": [evil], evil: [0.5]})
-    write_tables(tmp_path, {"t": numbers}, {"t": numbers.set_index("model")})
+    write_tables(tmp_path, {"t": numbers}, {"t": styled_table(numbers.set_index("model"))})
     page = (tmp_path / "t.html").read_text()
     check(page[page.index("<table") :], evil)  # before it stands the page's own head
     tex = (tmp_path / "t.tex").read_text()

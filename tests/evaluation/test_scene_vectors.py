@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.encoders.computed_features import Vectors, write_features_file
+from m2s_lib.evaluation.encoders.computed_features import Vectors
 from m2s_lib.evaluation.encoders.encoders import ColourEncoder, OurSceneEncoder, embed_scenes, shot_embeddings
 from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.scene_vectors import (
@@ -24,7 +24,8 @@ def test_scenes_by_every_kind_of_encoder(tmp_path):
     scenes = pd.DataFrame(
         {"item": ["s0", "s1", "s2"], "film_id": ["a", "gone", "b"], "shot": [0, 0, 1], "n_shots": 3}
     )
-    write_features_file(tmp_path / "bridgeformer" / "lvu.npz", ["s2", "s0"], np.eye(2, 5))
+    (tmp_path / "bridgeformer").mkdir()
+    np.savez(tmp_path / "bridgeformer" / "lvu.npz", items=np.array(["s2", "s0"]), features=np.eye(2, 5))
     sources = Sources(weights_dir=tmp_path, features_dir=tmp_path, scene_config=TINY)
     ours = OurSceneEncoder(SceneEncoder(TINY, seed=1))
     names = [ours, "colour", "random init", "X3D-L", "BridgeFormer", "BaSSL"]
@@ -46,7 +47,8 @@ def test_scenes_by_every_kind_of_encoder(tmp_path):
 def test_shots_by_every_kind_of_encoder(tmp_path):
     stores, films = {"a": noise_store(1, 6)}, {"a": 6, "b": 2, "c": 3}
     items = [shot_item(f, s) for f, n in (("a", 6), ("b", 2), ("c", 2)) for s in range(n)]
-    write_features_file(tmp_path / "lgss" / "movienet.npz", items, np.ones((10, 4)))
+    (tmp_path / "lgss").mkdir()
+    np.savez(tmp_path / "lgss" / "movienet.npz", items=np.array(items), features=np.ones((10, 4)))
     found = shot_vectors(["colour", "LGSS", "I3D"], stores, films, "movienet", Sources(features_dir=tmp_path))
     assert {f: x.shape for f, x in found["colour"].items()} == {"a": (6, 64)}
     assert {f: x.shape for f, x in found["LGSS"].items()} == {"a": (6, 4), "b": (2, 4)}  # c is not complete

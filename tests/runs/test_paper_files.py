@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from m2s_lib.evaluation.paper.styled import styled_table
 from m2s_lib.io import write_json
 from m2s_lib.runs import paper_files
 from m2s_lib.runs.paper_files import publish, write_figures, write_table, write_tables
@@ -11,18 +12,20 @@ def test_intervals_and_counts_stand_below_their_value_in_html(tmp_path):
     shown = pd.DataFrame(
         {"place": ["26.3 [19.8, 32.8] (n = 167, 3 seeds)"], "year": [4.5]}, index=["Ours (co-watch)"]
     )
-    write_table(tmp_path, "table1", shown, shown)
+    write_table(tmp_path, "table1", shown, styled_table(shown))
     page = (tmp_path / "table1.html").read_text()
-    assert "<td>26.3<br>[19.8, 32.8]<br>(n = 167, 3 seeds)</td>" in page
-    assert "<th>Ours (co-watch)</th>" in page
-    assert "<td>4.5</td>" in page
+    assert ">26.3<br>[19.8, 32.8]<br>(n = 167, 3 seeds)</td>" in page
+    assert ">Ours (co-watch)</th>" in page
+    assert ">4.5</td>" in page
     assert page.startswith("<!doctype html>")
     assert "26.3 [19.8, 32.8] (n = 167, 3 seeds)" in (tmp_path / "table1.tex").read_text()
+    write_table(tmp_path / "again", "table1", shown, styled_table(shown))
+    assert (tmp_path / "again/table1.html").read_text() == page  # the same table gives the same bytes
 
 
 def test_tables_as_csv_html_and_latex_escape_what_they_hold(tmp_path):
     numbers = pd.DataFrame({"model": ["<b>ours</b> & co_watch"], "value": [0.5]})
-    write_tables(tmp_path, {"table1": numbers}, {"table1": numbers.set_index("model")})
+    write_tables(tmp_path, {"table1": numbers}, {"table1": styled_table(numbers.set_index("model"))})
     assert (tmp_path / "table1.csv").read_text() == "model,value\n<b>ours</b> & co_watch,0.5\n"
     assert "&lt;b&gt;ours&lt;/b&gt; &amp; co_watch" in (tmp_path / "table1.html").read_text()
     assert r"\& co\_watch" in (tmp_path / "table1.tex").read_text()

@@ -8,11 +8,11 @@ from m2s_lib.display.style import GREY, RIGHT, WIDTH, WRONG, axes_at, styled
 from m2s_lib.display.words import encoder_words, row_words
 from m2s_lib.errors import M2SError
 
-_COLOURS = {"seen": RIGHT, "the opposite is seen": WRONG}
+_COLOURS = {"shown": RIGHT, "opposite": WRONG}
 _WORDS = 5.0  # inches of the words at the left of the differences
 _CAPTION = (
     "Points: the difference in percentage points, lines: its 95 % interval over repeats (none with one). "
-    "Blue: the interval lies above 0, the claim is seen; red: below, the opposite is seen; open: not decided."
+    "Blue: the interval lies above 0, the claim is shown; red: below, the opposite is; open: not decided."
 )
 
 

@@ -55,14 +55,14 @@ def themes_figure(table: pd.DataFrame):
     single = table[table["theme"] != "all"]
     if not len(single):
         raise M2SError("there is no theme to draw: the themes of these films are not known")
-    names = single.drop_duplicates(["row", "metadata"])[["row", "metadata"]].values.tolist()
+    names = single.drop_duplicates(["setting", "metadata"])[["setting", "metadata"]].values.tolist()
     order = single.groupby("theme")["precision"].mean().sort_values().index.tolist()
     one_row = len({row for row, _ in names}) == len({metadata for _, metadata in names})
     labels = [plain_words(m) + ("" if one_row else f" ({row_words(row)})") for row, m in names]
     fig = new_figure(WIDTH, 0.28 * len(order) + 1.3)
     axes = fig.add_subplot()
-    for i, (row, metadata) in enumerate(names):
-        mine = single[(single["row"] == row) & (single["metadata"] == metadata)].set_index("theme")
+    for i, (setting, metadata) in enumerate(names):
+        mine = single[(single["setting"] == setting) & (single["metadata"] == metadata)].set_index("theme")
         mine = mine.reindex(order)["precision"]
         at = np.arange(len(order)) + 0.12 * (i - (len(names) - 1) / 2)  # equal values stay apart
         style = {"color": OKABE_ITO[i % len(OKABE_ITO)], "linestyle": "none"}

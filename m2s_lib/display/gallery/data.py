@@ -1,6 +1,6 @@
 """What the retrieval gallery shows: a state, and what it finds in a collection of scenes.
 
-A collection is what `evaluation.retrieval.collection.read_collection` gives, or anything with its attributes:
+A collection is what `m2s_lib.stages.gather.read_collection` gives, or anything with its attributes:
 run_dir, scenes (table film_id, shot, n_shots, start_s, end_s and, where known, theme and place), titles and
 media (by film_id), stores, encoders, scan, nearest(...) and labels(...).
 """

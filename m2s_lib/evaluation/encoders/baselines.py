@@ -1,4 +1,4 @@
-"""The comparators of Tables 2-5 (section 4.2-4.4, supp. 1.4) as encoders, from weights that lie in a folder.
+"""The baselines of Tables 2-5 (section 4.2-4.4, supp. 1.4) as encoders, from weights that lie in a folder.
 
 Every name gives an encoder, or a `Missing` that says which file to put where; nothing waits for a network.
 Scenes hold keyframes: what a video model was made for (64 neighbouring frames) is not in them, so its frames
@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,7 @@ from m2s_lib.evaluation.encoders.encoders import (
     SceneEncoderPerShot,
     ShotwiseEncoder,
 )
-from m2s_lib.evaluation.encoders.video_nets import X3D, SlowFast
+from m2s_lib.evaluation.encoders.video_nets import KINETICS_CLASSES, X3D, SlowFast
 from m2s_lib.evaluation.encoders.weight_files import Missing, find_weights, load_into, read_weights, zoo_names
 from m2s_lib.method.frame_encoder import IMAGENET_MEAN, IMAGENET_STD
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
@@ -40,6 +41,7 @@ ELSEWHERE = (
     "TSN", "I3D", "LGSS", "SCRL", "BaSSL",
 )  # fmt: skip
 _CLIP = {"image_size": 224, "out_dim": 512, "resize": True}  # ViT-B/16 as published
+_FREE = ("random init", "pixels", "colour")  # need no file
 TRAINED_HERE = ("SimCLR", "MoCo", "ShotCoL")
 
 
@@ -106,15 +108,6 @@ def _float32(model: nn.Module, x: Tensor) -> Tensor:
         return model(x).float()
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A comparator whose weights come from a file."""
-
-    load: Callable[[Path], Encoder]
-    files: tuple[str, ...]  # names or patterns in the weights folder; the first is the one to ask for
-    hub: tuple[str, str] | None = None  # repository and file on the model hub
-
-
 def _resnet(name: str, path: Path, classes: int) -> Encoder:
     from torchvision.models import resnet50
 
@@ -123,7 +116,7 @@ def _resnet(name: str, path: Path, classes: int) -> Encoder:
     return FrameMean(name, model, 2048)
 
 
-def _clip(path: Path) -> Encoder:
+def _clip(name: str, path: Path) -> Encoder:
     model = ShotEncoder(ShotEncoderConfig.preset("clip", **_CLIP))
     nn.init.constant_(model.fc.weight, torch.nan)  # stays so when the file has no projection
     state = read_weights(path)
@@ -142,42 +135,54 @@ def _clip(path: Path) -> Encoder:
     return ClipEncoder(model)
 
 
-def _slowfast(name: str, path: Path, depth: int) -> Encoder:
-    state = zoo_names(read_weights(path), x3d=False)
-    model = SlowFast(depth, classes=len(state.get("blocks.6.proj.bias", range(400))))
-    return VideoEncoder(name, load_into(model, state, path), SlowFast.out_dim, frames=32, size=256)
+def _video(name: str, path: Path, net: type[SlowFast | X3D], frames: int, size: int, **shape) -> Encoder:
+    x3d = net is X3D
+    state = zoo_names(read_weights(path), x3d)
+    classes = len(state.get(f"blocks.{5 if x3d else 6}.proj.bias", range(KINETICS_CLASSES)))
+    return VideoEncoder(
+        name, load_into(net(classes=classes, **shape), state, path), net.out_dim, frames, size
+    )
 
 
-def _x3d(path: Path) -> Encoder:
-    state = zoo_names(read_weights(path), x3d=True)
-    model = X3D(classes=len(state.get("blocks.5.proj.bias", range(400))))
-    return VideoEncoder("X3D-L", load_into(model, state, path), X3D.out_dim, frames=16, size=312)
+@dataclass(frozen=True)
+class _FromFile:
+    """A baseline whose weights come from a file.
+
+    Attributes:
+        load: name and file to encoder. files: names or patterns in the weights folder, the one to ask for
+            first. hub: repository and file on the model hub.
+    """
+
+    load: Callable[[str, Path], Encoder]
+    files: tuple[str, ...]
+    hub: tuple[str, str] | None = None
 
 
-_FILES: dict[str, _Known] = {
-    "ImageNet ResNet-50": _Known(
-        lambda p: _resnet("ImageNet ResNet-50", p, 1000),
+_FILES: dict[str, _FromFile] = {
+    "ImageNet ResNet-50": _FromFile(
+        partial(_resnet, classes=1000),
         ("resnet50.pth", "resnet50.safetensors", "resnet50-*.pth"),
         ("timm/resnet50.tv_in1k", "model.safetensors"),
     ),
-    "Places365 ResNet-50": _Known(
-        lambda p: _resnet("Places365 ResNet-50", p, 365),
-        ("resnet50_places365.pth.tar", "resnet50_places365.*"),
+    "Places365 ResNet-50": _FromFile(
+        partial(_resnet, classes=365), ("resnet50_places365.pth.tar", "resnet50_places365.*")
     ),
-    "CLIP ViT-B/16": _Known(
+    "CLIP ViT-B/16": _FromFile(
         _clip,
         ("ViT-B-16.safetensors", "ViT-B-16.*", "vit_base_patch16_clip_224*"),
         ("timm/vit_base_patch16_clip_224.openai", "model.safetensors"),
     ),
-    "SlowFast R50": _Known(
-        lambda p: _slowfast("SlowFast R50", p, 50), ("SLOWFAST_8x8_R50.pyth", "SLOWFAST_8x8_R50*")
+    "SlowFast R50": _FromFile(
+        partial(_video, net=SlowFast, frames=32, size=256, depth=50),
+        ("SLOWFAST_8x8_R50.pyth", "SLOWFAST_8x8_R50*"),
     ),
-    "SlowFast R101": _Known(
-        lambda p: _slowfast("SlowFast R101", p, 101), ("SLOWFAST_8x8_R101.pyth", "SLOWFAST_8x8_R101*")
+    "SlowFast R101": _FromFile(
+        partial(_video, net=SlowFast, frames=32, size=256, depth=101),
+        ("SLOWFAST_8x8_R101.pyth", "SLOWFAST_8x8_R101*"),
     ),
-    "X3D-L": _Known(_x3d, ("X3D_L.pyth", "X3D_L*", "x3d_l*")),
+    "X3D-L": _FromFile(partial(_video, net=X3D, frames=16, size=312), ("X3D_L.pyth", "X3D_L*", "x3d_l*")),
 }
-NAMES = ("random init", "pixels", "colour", *_FILES, *TRAINED_HERE)
+NAMES = (*_FREE, *_FILES, *TRAINED_HERE)
 
 
 def slug(name: str) -> str:
@@ -185,73 +190,64 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def comparators(
-    names: Sequence[str],
+def baselines(
+    names: Sequence[str], weights_dir: str | os.PathLike = "", **sources
+) -> list[Encoder | Missing]:
+    """`baseline` for each name."""
+    return [baseline(name, weights_dir, **sources) for name in names]
+
+
+def baseline(
+    name: str,
     weights_dir: str | os.PathLike = "",
     *,
     trained_dir: str | os.PathLike = "",
     scene_config: SceneEncoderConfig | None = None,
     seed: int = 0,
     online: bool = False,
-) -> list[Encoder | Missing]:
-    """An encoder for each name, or why there is none.
+) -> Encoder | Missing:
+    """The encoder of a name, or why there is none.
 
     Args:
-        names: of NAMES; those of ELSEWHERE give a Missing that says how to bring their features.
+        name: of NAMES; one of ELSEWHERE gives a Missing that says how to bring its features.
         weights_dir: where other people's weights lie.
-        trained_dir: where `trained_comparators` wrote SimCLR, MoCo and ShotCoL.
+        trained_dir: where SimCLR, MoCo and ShotCoL lie that were trained here.
         scene_config, seed: of "random init"; give E_scene's own.
         online: whether the model hub may be asked for ImageNet and CLIP weights.
 
     Raises:
         M2SError: a name that nobody knows.
     """
-    return [comparator(n, weights_dir, trained_dir, scene_config, seed, online) for n in names]
-
-
-def comparator(
-    name: str,
-    weights_dir: str | os.PathLike = "",
-    trained_dir: str | os.PathLike = "",
-    scene_config: SceneEncoderConfig | None = None,
-    seed: int = 0,
-    online: bool = False,
-) -> Encoder | Missing:
-    """One of `comparators`."""
-    simple = {
-        "random init": lambda: RandomInit(scene_config, seed),
-        "pixels": PixelEncoder,
-        "colour": ColourEncoder,
-    }
-    if name in simple:
-        return simple[name]()
+    if name in _FREE:
+        untrained = partial(RandomInit, scene_config, seed)
+        return dict(zip(_FREE, (untrained, PixelEncoder, ColourEncoder), strict=True))[name]()
     if name in ELSEWHERE:
         return Missing(name, "computed elsewhere: bring its features, one file per scene set")
     if name not in NAMES:
         raise M2SError(f"encoder {name!r} is unknown: use one of {[*NAMES, *ELSEWHERE]}")
     try:
-        if name in TRAINED_HERE:
-            path = Path(trained_dir or ".") / f"{slug(name)}.safetensors"
-            if not path.is_file():
-                return Missing(name, f"not trained yet: no {path}")
-            return SceneEncoderPerShot(path, name)
-        known = _FILES[name]
-        path = find_weights(weights_dir, known.files, known.hub, online)
-        if path is None:
-            return Missing(
-                name, f"weights not found: put them at {Path(weights_dir or '.') / known.files[0]}"
-            )
-        return known.load(path)
+        return _trained(name, trained_dir) if name in TRAINED_HERE else _loaded(name, weights_dir, online)
     except M2SError as error:  # a damaged file costs its row, not the run
         return Missing(name, str(error))
 
 
+def _trained(name: str, folder: str | os.PathLike) -> Encoder | Missing:
+    path = Path(folder or ".") / f"{slug(name)}.safetensors"
+    return SceneEncoderPerShot(path, name) if path.is_file() else Missing(name, f"not trained yet: no {path}")
+
+
+def _loaded(name: str, folder: str | os.PathLike, online: bool) -> Encoder | Missing:
+    known = _FILES[name]
+    path = find_weights(folder, known.files, known.hub, online)
+    if path is None:
+        return Missing(name, f"weights not found: put them at {Path(folder or '.') / known.files[0]}")
+    return known.load(name, path)
+
+
 def encoder_table(encoders: Sequence[Encoder | Missing]) -> pd.DataFrame:
     """What there is: name, dim (nullable), status ('ready', 'missing'), reason."""
-    rows = [
-        {"name": e.name, "dim": pd.NA, "status": "missing", "reason": e.reason}
-        if isinstance(e, Missing)
-        else {"name": e.name, "dim": e.dim, "status": "ready", "reason": ""}
-        for e in encoders
-    ]
-    return pd.DataFrame(rows, columns=["name", "dim", "status", "reason"]).astype({"dim": "Int64"})
+    dims = [pd.NA if isinstance(e, Missing) else e.dim for e in encoders]
+    reasons = [e.reason if isinstance(e, Missing) else "" for e in encoders]
+    status = ["missing" if isinstance(e, Missing) else "ready" for e in encoders]
+    table = {"name": [e.name for e in encoders], "dim": dims, "status": status, "reason": reasons}
+    return pd.DataFrame(table).astype({"dim": "Int64"})

@@ -1,8 +1,4 @@
-"""The encoders that 05, 06 and 07 compare: ours, what it learned from, and the comparators of the paper.
-
-What 04 names and trained, where weights and features lie, and what to do without them is the same for the
-three notebooks: `run_encoders` says it once.
-"""
+"""The encoders that 05, 06 and 07 compare: ours, what it learned from, and the baselines of the paper."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,7 +13,6 @@ from m2s_lib.evaluation.encoders.encoders import Encoder, JoinedEncoder, OurScen
 from m2s_lib.evaluation.encoders.trained_baselines import train_comparator
 from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.scene_vectors import Sources
-from m2s_lib.method.device import pick_device
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
 from m2s_lib.training.config import ContrastiveConfig
 
@@ -46,11 +41,11 @@ def compared_encoders(
     """What `scene_vectors` and `shot_vectors` take.
 
     Args:
-        compared: names of comparators, see `comparators.NAMES` and `comparators.ELSEWHERE`.
+        compared: names of baselines, see `baselines.NAMES` and `baselines.ELSEWHERE`.
         source: kind of metadata behind E_scene's pairs (cowatch, genre, synopsis, random).
         scene_encoder, shot_encoder: files of E_scene and E_shot; None where nothing was trained.
         beside: a second E_scene whose features are put beside the first's (Table 1, row 13), '' for none.
-        trained_dir: folder of the comparators trained here.
+        trained_dir: folder of the baselines trained here.
         weights_dir, features_dir, hub: as in `Sources`.
 
     Returns:
@@ -68,32 +63,6 @@ def compared_encoders(
         encoders.append(ShotMeanEncoder(shot_encoder, SHOT_MEAN))
     sources = Sources(weights_dir, features_dir, trained_dir, shape, online=hub, device=device)
     return [*encoders, *compared], sources
-
-
-def run_encoders(stage, *, beside: str | os.PathLike = "") -> tuple[list[str | Encoder], Sources]:
-    """`compared_encoders` for a run: what its stages 01, 02 and 04 recorded and wrote.
-
-    Args:
-        stage: an open stage (`m2s_lib.runs.open_stage`) after 04; what is read becomes its input.
-        beside: as in `compared_encoders`.
-    """
-    fourth = stage.earlier("04")
-    asked = fourth.parameters
-    first = stage.earlier("01")
-    shot_encoder = first.folder / "shot_encoder.safetensors"
-    trained = fourth.metrics["trained"]
-    return compared_encoders(
-        compared=asked.compared,
-        source=stage.earlier("02").metrics["source"],
-        scene_encoder=stage.input(f"{fourth.stage}/scene_encoder.safetensors") if trained else None,
-        shot_encoder=stage.input(shot_encoder) if shot_encoder.is_file() else None,
-        beside=beside,
-        trained_dir=stage.input(f"{fourth.stage}/comparators") if fourth.metrics["comparators"] else "",
-        weights_dir=stage.given(asked.weights_dir),
-        features_dir=stage.given(asked.features_dir),
-        hub=asked.hub,
-        device=pick_device(first.parameters.device),
-    )
 
 
 def shown_encoder(encoders: Sequence[str | Encoder]) -> str:

@@ -1,4 +1,4 @@
-"""Features computed elsewhere, for the comparators whose models cannot be run here (tables 2-5).
+"""Features computed elsewhere, for the baselines whose models cannot be run here (tables 2-5).
 
 One file for each encoder and scene set, `<encoder>/<scene set>.npz` or `.parquet`, rows with the ids of the
 items (clips, scenes, shots) they belong to. Items without a row are counted; a file that is wrong is refused.
@@ -15,7 +15,6 @@ import pandas as pd
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.baselines import slug
 from m2s_lib.evaluation.encoders.weight_files import Missing
-from m2s_lib.io import atomic_path
 
 SUFFIXES = (".npz", ".parquet")
 
@@ -45,10 +44,6 @@ class Vectors:
     def found(self) -> np.ndarray:
         """bool [N]."""
         return np.isfinite(self.values).all(1)
-
-    def __str__(self) -> str:
-        d = self.values.shape[1]
-        return f"{self.name}: {self.n_found:,} of {self.n_listed:,} items, {d} numbers each"
 
 
 def computed_features(
@@ -102,29 +97,18 @@ def read_features_file(
     return Vectors(name or path.parent.name, out, missing)
 
 
-def write_features_file(path: str | os.PathLike, items: Sequence[str], features: np.ndarray) -> None:
-    """Write features as .npz in the layout that `read_features_file` reads."""
-    ids, values = [str(i) for i in items], np.asarray(features, np.float32)
-    _check(Path(path), ids, values, 0)
-    with atomic_path(path) as temporary, open(temporary, "wb") as f:
-        np.savez(f, items=np.array(ids), features=values)
-
-
 def _npz(path: Path) -> tuple[list[str], np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             names = set(file.files)
-            if not {"items", "features"} <= names:
-                raise M2SError(f"{path} has {sorted(names)}, expected items [N] and features [N, d]")
-            return [str(i) for i in file["items"].tolist()], file["features"]
+            if {"items", "features"} <= names:
+                return [str(i) for i in file["items"].tolist()], file["features"]
     except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, M2SError):
-            raise
-        raise M2SError(
-            f"{path} cannot be read ({error}): write it with numpy.savez, items as text"
-        ) from error
+        message = f"{path} cannot be read ({error}): write it with numpy.savez, items as text"
+        raise M2SError(message) from error
     except Exception as error:  # zipfile and zlib raise kinds of their own for a damaged file
         raise M2SError(f"{path} is damaged ({error}): write it again") from error
+    raise M2SError(f"{path} has {sorted(names)}, expected items [N] and features [N, d]")
 
 
 def _parquet(path: Path) -> tuple[list[str], np.ndarray]:
@@ -134,19 +118,14 @@ def _parquet(path: Path) -> tuple[list[str], np.ndarray]:
         raise M2SError(f"{path} cannot be read ({error}): write it again") from error
     if "item" not in table.columns:
         raise M2SError(f"{path} has no column item; it has {list(table.columns)[:10]}")
-    rest = table.drop(columns="item")
-    if "features" in rest.columns:
-        widths = rest["features"].map(len)
-        if widths.nunique() > 1:
-            row = int((widths != widths.iloc[0]).to_numpy().argmax())
-            raise M2SError(
-                f"{path}: item {table['item'].iloc[row]} has {widths.iloc[row]} numbers, the first has "
-                f"{widths.iloc[0]}"
-            )
-        values = np.stack(rest["features"]) if len(rest) else np.zeros((0, 0))
-    else:
-        values = rest.to_numpy()
-    return table["item"].astype(str).tolist(), values
+    items, rest = table["item"].astype(str).tolist(), table.drop(columns="item")
+    if "features" not in rest.columns:
+        return items, rest.to_numpy()
+    widths = [len(x) for x in rest["features"]]
+    other = next((i for i, width in enumerate(widths) if width != widths[0]), None)
+    if other is not None:
+        raise M2SError(f"{path}: item {items[other]} has {widths[other]} numbers, the first has {widths[0]}")
+    return items, np.stack(rest["features"]) if widths else np.zeros((0, 0))
 
 
 def _check(path: Path, ids: list[str], values: np.ndarray, width: int) -> None:

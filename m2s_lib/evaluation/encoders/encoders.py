@@ -1,7 +1,7 @@
-"""One interface for everything that turns scenes into vectors: ours, the comparators, colour and chance.
+"""One interface for everything that turns scenes into vectors: ours, the baselines, colour and chance.
 
 The evaluation stages know only `Encoder` (name, dim, embed) and `embed_scenes`, which applies one to a table
-of scenes. What an encoder is made of, and where other people's weights come from, is in `comparators`.
+of scenes. What an encoder is made of, and where other people's weights come from, is in `baselines`.
 """
 
 import os
@@ -135,7 +135,7 @@ class RandomInit(OurSceneEncoder):
 class SceneEncoderPerShot(ShotwiseEncoder):
     """A scene encoder that was trained on single shots; a scene is the mean of its shots.
 
-    This is how the comparators that learn from shots (SimCLR, MoCo, ShotCoL) see a scene.
+    This is how the baselines that learn from shots (SimCLR, MoCo, ShotCoL) see a scene.
     """
 
     def __init__(self, model: SceneEncoder | str | os.PathLike, name: str):
@@ -188,12 +188,11 @@ def colour_features(store_or_keyframes) -> np.ndarray:
     if not isinstance(keyframes, np.ndarray):
         keyframes = keyframes.keyframes()
     n, *shape = keyframes.shape
-    features = np.empty((n, COLOUR_BINS), np.float32)
     step = max(1, _HISTOGRAM_BYTES // max(8 * int(np.prod(shape)) // 3, 1))
-    for start in range(0, n, step):
-        shots = torch.from_numpy(np.array(keyframes[start : start + step]))
-        features[start : start + step] = _histograms(shots).sqrt().numpy()
-    return features
+    parts = [torch.from_numpy(np.array(keyframes[i : i + step])) for i in range(0, n, step)]
+    return np.concatenate(
+        [np.empty((0, COLOUR_BINS), np.float32), *(_histograms(shots).sqrt().numpy() for shots in parts)]
+    )
 
 
 def _histograms(shots: Tensor) -> Tensor:
@@ -213,7 +212,6 @@ def embed_scenes(
     scenes: pd.DataFrame,
     batch: int = 32,
     device: torch.device | str = "cpu",
-    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Embed a table of scenes, each shot once where the encoder looks at shots one by one.
 
@@ -222,10 +220,9 @@ def embed_scenes(
         stores: film_id to a shot store (`n_shots`, `frame_shape`, `scene(start, n)`).
         scenes: columns film_id, shot (first of the scene) and n_shots; lengths may differ.
         batch: scenes a forward pass (nine times as many shots).
-        out: float32 [N, d] to fill, a mapped file where N is large; None makes one in memory.
 
     Returns:
-        float32 [N, d], in the order of the table: `out` where it was given.
+        float32 [N, d], in the order of the table.
 
     Raises:
         M2SError: a film without a store or pixels, a scene outside its film, or an embedding that is not
@@ -233,13 +230,11 @@ def embed_scenes(
     """
     _check_scenes(stores, scenes)
     encoder.to(device)
-    out = np.empty((len(scenes), encoder.dim), np.float32) if out is None else out
+    out = np.empty((len(scenes), encoder.dim), np.float32)
     embed = _embed_by_shot if isinstance(encoder, ShotwiseEncoder) else _embed_whole
     with torch.inference_mode():
         embed(encoder, stores, scenes.reset_index(drop=True), batch, torch.device(device), out)
-    bad = np.zeros(len(out), bool)
-    for i in range(0, len(out), 4096):
-        bad[i : i + 4096] = ~np.isfinite(out[i : i + 4096]).all(1)
+    bad = ~np.isfinite(out).all(1)
     if bad.any():
         row = scenes.iloc[int(bad.argmax())]
         raise M2SError(
@@ -260,18 +255,11 @@ def shot_embeddings(
     films = list(stores if films is None else films)
     if unknown := [f for f in films if f not in stores]:
         raise M2SError(f"{len(unknown)} films have no shot store, the first is {unknown[0]}: run stage 01")
-    counts = [stores[f].n_shots for f in films]
-    shots = [np.arange(n) for n in counts]
-    table = pd.DataFrame(
-        {
-            "film_id": np.repeat(np.array(films, dtype=object), counts),
-            "shot": np.concatenate([*shots, np.zeros(0, int)]).astype(int),
-            "n_shots": 1,
-        }
-    )
+    each = [(film, shot, 1) for film in films for shot in range(stores[film].n_shots)]
+    table = pd.DataFrame(each, columns=["film_id", "shot", "n_shots"])
     values = embed_scenes(encoder, stores, table, batch, device)
-    ends = np.cumsum(counts, dtype=np.int64)
-    return {film: values[end - n : end] for film, n, end in zip(films, counts, ends, strict=True)}
+    ends = np.cumsum([stores[film].n_shots for film in films], dtype=np.int64)
+    return dict(zip(films, np.split(values, ends[:-1]), strict=True)) if films else {}
 
 
 def _check_scenes(stores: Mapping[str, object], scenes: pd.DataFrame) -> None:

@@ -2,64 +2,40 @@
 
 Only what it takes to load those weights and to read the features before the classifier (supp. 1.4). Names
 (blocks.1.multipathway_blocks.0.res_blocks.0.branch2.conv_a, ...) are those of PyTorchVideo's model zoo, so a
-checkpoint loads as it is; PyTorchVideo itself is not needed.
+checkpoint loads as it is; PyTorchVideo itself is no longer kept up, and is not needed.
 
 Feichtenhofer et al., SlowFast Networks for Video Recognition, 2019; Feichtenhofer, X3D, 2020.
+Shapes: b batch, c channels, t frames, h w pixels.
 """
 
 import math
+from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 KINETICS_CLASSES = 400
+ALPHA = 4  # frames of the fast pathway for each of the slow one
+_BETA = 8  # channels of the slow pathway for each of the fast one
 _DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _FUSION_KERNEL = {50: 7, 101: 5}  # over time, of the published 8x8 models
-_BETA = 8  # channels of the slow pathway for each of the fast one
-ALPHA = 4  # frames of the fast pathway for each of the slow one
 
 
-class Stem(nn.Module):
-    """First convolution, norm, ReLU, and a max pool for SlowFast."""
-
-    def __init__(self, conv: nn.Module, width: int, pool: bool):
-        super().__init__()
-        self.conv, self.norm, self.pool = conv, nn.BatchNorm3d(width), pool
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm(self.conv(x)))
-        return F.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1)) if self.pool else x
+def _named(**modules: nn.Module) -> nn.Sequential:
+    """Modules one after the other, their names as given."""
+    return nn.Sequential(OrderedDict(modules))
 
 
-class Bottleneck(nn.Module):
-    """1x1x1 (or 3x1x1), then spatial (or 3x3x3 depthwise), then 1x1x1 convolution."""
+def _conv(wide_in: int, wide_out: int, kernel: tuple, stride: int = 1, groups: int = 1) -> nn.Conv3d:
+    """A convolution over t, h and w without bias that keeps the size at stride 1; strides are of h and w."""
+    padding = tuple(k // 2 for k in kernel)
+    return nn.Conv3d(wide_in, wide_out, kernel, (1, stride, stride), padding, groups=groups, bias=False)
 
-    def __init__(self, wide_in: int, inner: int, wide_out: int, a: int, stride: int, x3d: bool, squeeze: int):
-        super().__init__()
-        self.conv_a = nn.Conv3d(wide_in, inner, (a, 1, 1), padding=(a // 2, 0, 0), bias=False)
-        self.norm_a = nn.BatchNorm3d(inner)
-        t = 3 if x3d else 1
-        self.conv_b = nn.Conv3d(
-            inner,
-            inner,
-            (t, 3, 3),
-            (1, stride, stride),
-            (t // 2, 1, 1),
-            groups=inner if x3d else 1,
-            bias=False,
-        )
-        norm = nn.BatchNorm3d(inner)
-        gate = SqueezeExcitation(inner, squeeze) if squeeze else nn.Identity()
-        self.norm_b = nn.Sequential(norm, gate) if x3d else norm
-        self.act_b = F.silu if x3d else F.relu
-        self.conv_c = nn.Conv3d(inner, wide_out, 1, bias=False)
-        self.norm_c = nn.BatchNorm3d(wide_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm_a(self.conv_a(x)))
-        x = self.act_b(self.norm_b(self.conv_b(x)))
-        return self.norm_c(self.conv_c(x))
+def _stem(conv: nn.Module, width: int, pool: bool) -> nn.Module:
+    last = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)) if pool else nn.Identity()
+    return _named(conv=conv, norm=nn.BatchNorm3d(width), act=nn.ReLU(), pool=last)
 
 
 class SqueezeExcitation(nn.Module):
@@ -67,64 +43,55 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, width: int, inner: int):
         super().__init__()
-        self.block = nn.Sequential(
-            nn.Conv3d(width, inner, 1), nn.ReLU(), nn.Conv3d(inner, width, 1), nn.Sigmoid()
-        )
+        convs = nn.Conv3d(width, inner, 1), nn.Conv3d(inner, width, 1)
+        self.block = nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.block(x.mean((2, 3, 4), keepdim=True))
 
 
 class ResBlock(nn.Module):
-    """A bottleneck around which the input goes, through a convolution where the shape changes."""
+    """A bottleneck around which the input goes, through a convolution where the shape changes.
 
-    def __init__(self, wide_in: int, inner: int, wide_out: int, a: int, stride: int, x3d: bool, squeeze: int):
+    Args:
+        wide_in, inner, wide_out: channels. a: frames of the first kernel. stride: over h and w.
+        squeeze: None of SlowFast; of X3D the width of its gate, 0 without one.
+    """
+
+    def __init__(self, wide_in: int, inner: int, wide_out: int, a: int, stride: int, squeeze: int | None):
         super().__init__()
-        if wide_in != wide_out or stride > 1:
-            self.branch1_conv = nn.Conv3d(wide_in, wide_out, 1, (1, stride, stride), bias=False)
-            # X3D leaves the norm out where only the size changes
-            self.branch1_norm = nn.BatchNorm3d(wide_out) if wide_in != wide_out or not x3d else nn.Identity()
-        else:
-            self.branch1_conv = self.branch1_norm = nn.Identity()
-        self.branch2 = Bottleneck(wide_in, inner, wide_out, a, stride, x3d, squeeze)
+        x3d, changes = squeeze is not None, wide_in != wide_out
+        self.branch1_conv = self.branch1_norm = nn.Identity()
+        if changes or stride > 1:
+            self.branch1_conv = _conv(wide_in, wide_out, (1, 1, 1), stride)
+            if changes or not x3d:  # X3D leaves the norm out where only the size changes
+                self.branch1_norm = nn.BatchNorm3d(wide_out)
+        norm = nn.BatchNorm3d(inner)
+        gate = SqueezeExcitation(inner, squeeze) if squeeze else nn.Identity()
+        self.branch2 = _named(
+            conv_a=_conv(wide_in, inner, (a, 1, 1)),
+            norm_a=nn.BatchNorm3d(inner),
+            act_a=nn.ReLU(),
+            conv_b=_conv(inner, inner, (3 if x3d else 1, 3, 3), stride, groups=inner if x3d else 1),
+            norm_b=nn.Sequential(norm, gate) if x3d else norm,
+            act_b=nn.SiLU() if x3d else nn.ReLU(),
+            conv_c=_conv(inner, wide_out, (1, 1, 1)),
+            norm_c=nn.BatchNorm3d(wide_out),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.branch1_norm(self.branch1_conv(x)) + self.branch2(x))
 
 
-class ResStage(nn.Module):
+def _stage(
+    depth: int, wide_in: int, inner: int, wide_out: int, a: int, stride: int, squeeze: int | None = None
+) -> nn.Module:
     """Blocks of one width; the first changes width and size. X3D gates every other block."""
-
-    def __init__(
-        self,
-        depth: int,
-        wide_in: int,
-        inner: int,
-        wide_out: int,
-        a: int,
-        stride: int,
-        squeeze: int | None = None,
-    ):
-        super().__init__()
-        x3d = squeeze is not None
-        blocks = [
-            ResBlock(
-                wide_out if i else wide_in,
-                inner,
-                wide_out,
-                a,
-                1 if i else stride,
-                x3d,
-                squeeze if x3d and i % 2 == 0 else 0,
-            )
-            for i in range(depth)
-        ]
-        self.res_blocks = nn.ModuleList(blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.res_blocks:
-            x = block(x)
-        return x
+    wide = [wide_in, *[wide_out] * (depth - 1)]
+    strides = [stride, *[1] * (depth - 1)]
+    gates = [squeeze if squeeze is None or i % 2 == 0 else 0 for i in range(depth)]
+    each = zip(wide, strides, gates, strict=True)
+    return _named(res_blocks=nn.Sequential(*(ResBlock(w, inner, wide_out, a, s, g) for w, s, g in each)))
 
 
 class FastToSlow(nn.Module):
@@ -132,9 +99,8 @@ class FastToSlow(nn.Module):
 
     def __init__(self, width: int, kernel: int):
         super().__init__()
-        self.conv_fast_to_slow = nn.Conv3d(
-            width, 2 * width, (kernel, 1, 1), (ALPHA, 1, 1), (kernel // 2, 0, 0), bias=False
-        )
+        shape = (kernel, 1, 1), (ALPHA, 1, 1), (kernel // 2, 0, 0)
+        self.conv_fast_to_slow = nn.Conv3d(width, 2 * width, *shape, bias=False)
         self.norm = nn.BatchNorm3d(2 * width)
 
     def forward(self, paths: list[Tensor]) -> list[Tensor]:
@@ -154,16 +120,6 @@ class TwoPaths(nn.Module):
         return self.multipathway_fusion([b(x) for b, x in zip(self.multipathway_blocks, paths, strict=True)])
 
 
-class Head(nn.Module):
-    """The classifier, kept so that checkpoints load whole; features are taken before it."""
-
-    def __init__(self, width: int, classes: int, pool: nn.Module | None = None):
-        super().__init__()
-        if pool is not None:
-            self.pool = pool
-        self.proj = nn.Linear(width, classes)
-
-
 class SlowFast(nn.Module):
     """SlowFast 8x8: blocks 0 stems, 1..4 stages, 5 pooling (nothing to learn), 6 the classifier."""
 
@@ -171,21 +127,18 @@ class SlowFast(nn.Module):
 
     def __init__(self, depth: int = 50, classes: int = KINETICS_CLASSES):
         super().__init__()
-        stems = [
-            Stem(nn.Conv3d(3, width, (t, 7, 7), (1, 2, 2), (t // 2, 3, 3), bias=False), width, pool=True)
-            for width, t in ((64, 1), (64 // _BETA, 5))
-        ]
-        blocks = [TwoPaths(*stems, FastToSlow(64 // _BETA, _FUSION_KERNEL[depth]))]
+        stems = [_stem(_conv(3, w, (t, 7, 7), 2), w, pool=True) for w, t in ((64, 1), (64 // _BETA, 5))]
+        blocks: list[nn.Module] = [TwoPaths(*stems, FastToSlow(64 // _BETA, _FUSION_KERNEL[depth]))]
         wide = 64
-        for stage, count in enumerate(_DEPTHS[depth]):
-            out, stride = 256 << stage, 2 if stage else 1
-            slow = ResStage(count, wide + 2 * wide // _BETA, out // 4, out, 1 if stage < 2 else 3, stride)
-            fast = ResStage(count, wide // _BETA, out // 4 // _BETA, out // _BETA, 3, stride)
-            last = stage == 3
-            fusion = nn.Identity() if last else FastToSlow(out // _BETA, _FUSION_KERNEL[depth])
+        for number, count in enumerate(_DEPTHS[depth]):
+            out, stride = 256 << number, 2 if number else 1
+            slow = _stage(count, wide + 2 * wide // _BETA, out // 4, out, 1 if number < 2 else 3, stride)
+            fast = _stage(count, wide // _BETA, out // 4 // _BETA, out // _BETA, 3, stride)
+            fusion = FastToSlow(out // _BETA, _FUSION_KERNEL[depth]) if number < 3 else nn.Identity()
             blocks.append(TwoPaths(slow, fast, fusion))
             wide = out
-        self.blocks = nn.ModuleList([*blocks, nn.Identity(), Head(self.out_dim, classes)])
+        head = nn.ModuleDict({"proj": nn.Linear(self.out_dim, classes)})
+        self.blocks = nn.ModuleList([*blocks, nn.Identity(), head])
 
     def forward(self, video: Tensor) -> Tensor:
         """Features before the classifier: video [b, c, t, h, w], t a multiple of 4, to [b, 2304]."""
@@ -196,32 +149,6 @@ class SlowFast(nn.Module):
         return torch.cat([path.mean((2, 3, 4)) for path in paths], 1)  # [b, 2048 + 256]
 
 
-class ConvPair(nn.Module):
-    """X3D's first convolutions: over space, then over time; the authors' names say it the other way round."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.conv_t = nn.Conv3d(3, width, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False)
-        self.conv_xy = nn.Conv3d(width, width, (5, 1, 1), padding=(2, 0, 0), groups=width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv_xy(self.conv_t(x))
-
-
-class ProjectedPool(nn.Module):
-    """X3D's last layers before the classifier; the wide one comes after pooling, which makes it cheap."""
-
-    def __init__(self, wide: int, inner: int, out: int):
-        super().__init__()
-        self.pre_conv = nn.Conv3d(wide, inner, 1, bias=False)
-        self.pre_norm = nn.BatchNorm3d(inner)
-        self.post_conv = nn.Conv3d(inner, out, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.pre_norm(self.pre_conv(x))).mean((2, 3, 4), keepdim=True)
-        return F.relu(self.post_conv(x)).flatten(1)
-
-
 class X3D(nn.Module):
     """X3D-L: width factor 2, depth factor 5; blocks 0 stem, 1..4 stages, 5 head."""
 
@@ -229,22 +156,27 @@ class X3D(nn.Module):
 
     def __init__(self, classes: int = KINETICS_CLASSES, depth_factor: float = 5.0):
         super().__init__()
-        widths = [24, 48, 96, 192]
-        inner = [int(2.25 * w) for w in widths]
-        blocks: list[nn.Module] = [Stem(ConvPair(24), 24, pool=False)]
+        # the first convolutions are over space, then over time; the authors' names say the opposite
+        first = _named(conv_t=_conv(3, 24, (1, 3, 3), 2), conv_xy=_conv(24, 24, (5, 1, 1), groups=24))
+        blocks: list[nn.Module] = [_stem(first, 24, pool=False)]
         wide = 24
-        for w, n, count in zip(widths, inner, (1, 2, 5, 3), strict=True):
-            depth = math.ceil(depth_factor * count)
-            blocks.append(ResStage(depth, wide, n, w, 1, 2, squeeze=_rounded(n * 0.0625)))
-            wide = w
-        pool = ProjectedPool(widths[-1], inner[-1], self.out_dim)
-        self.blocks = nn.ModuleList([*blocks, Head(self.out_dim, classes, pool)])
+        for width, count in ((24, 1), (48, 2), (96, 5), (192, 3)):
+            depth, inner = math.ceil(depth_factor * count), int(2.25 * width)
+            blocks.append(_stage(depth, wide, inner, width, 1, 2, squeeze=_rounded(inner * 0.0625)))
+            wide = width
+        pool = _named(
+            pre_conv=_conv(wide, inner, (1, 1, 1)), pre_norm=nn.BatchNorm3d(inner), act=nn.ReLU(),
+            mean=nn.AdaptiveAvgPool3d(1),
+            post_conv=_conv(inner, self.out_dim, (1, 1, 1)), last=nn.ReLU(), flat=nn.Flatten(),
+        )  # fmt: skip
+        head = nn.ModuleDict({"pool": pool, "proj": nn.Linear(self.out_dim, classes)})
+        self.blocks = nn.ModuleList([*blocks, head])
 
     def forward(self, video: Tensor) -> Tensor:
         """Features before the classifier: video [b, c, t, h, w] to [b, 2048]."""
         for block in self.blocks[:5]:
             video = block(video)
-        return self.blocks[5].pool(video)
+        return self.blocks[5]["pool"](video)
 
 
 def _rounded(width: float) -> int:

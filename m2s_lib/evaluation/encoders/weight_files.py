@@ -126,13 +126,11 @@ def load_into(model: nn.Module, state: dict[str, Tensor], path: str | os.PathLik
     return model.eval()
 
 
-# Names of the authors' own SlowFast code base and what the model zoo calls the same weights.
-_SLOWFAST_NAMES = (
-    (r"^s1\.pathway0_stem\.conv_xy\.", "blocks.0.conv.conv_t."),  # X3D
-    (r"^s1\.pathway(\d)_stem\.", r"blocks.0.multipathway_blocks.\1."),
-    (r"^s1_fuse\.", "blocks.0.multipathway_fusion."),
-    (r"^s([2-5])\.pathway(\d)_res(\d+)\.", r"blocks.<\1>.multipathway_blocks.\2.res_blocks.\3."),
-    (r"^s([2-5])_fuse\.", r"blocks.<\1>.multipathway_fusion."),
+# Names of the authors' own SlowFast code base, as patterns, and what the model zoo calls the same weights.
+_NAMES = (
+    (r"^(blocks\.\d)\.pathway(\d)_stem\.", r"\1.multipathway_blocks.\2."),
+    (r"^(blocks\.\d)\.pathway(\d)_res(\d+)\.", r"\1.multipathway_blocks.\2.res_blocks.\3."),
+    (r"^(blocks\.\d)_fuse\.", r"\1.multipathway_fusion."),
     (r"\.conv_f2s\.", ".conv_fast_to_slow."),
     (r"\.branch1\.", ".branch1_conv."),
     (r"\.branch1_bn\.", ".branch1_norm."),
@@ -141,6 +139,17 @@ _SLOWFAST_NAMES = (
     (r"\.branch2\.se\.fc1\.", ".branch2.norm_b.1.block.0."),
     (r"\.branch2\.se\.fc2\.", ".branch2.norm_b.1.block.2."),
     (r"(multipathway_blocks\.\d|multipathway_fusion)\.bn\.", r"\1.norm."),
+)
+_SLOWFAST_NAMES = ((r"^head\.projection\.", "blocks.6.proj."),)
+_X3D_NAMES = (  # one pathway, norms beside gates, and a head of its own
+    (r"\.multipathway_blocks\.0\.", "."),
+    (r"^blocks\.0\.conv\.weight$", "blocks.0.conv.conv_xy.weight"),
+    (r"^blocks\.0\.conv_xy\.", "blocks.0.conv.conv_t."),
+    (r"\.norm_b\.(?!1\.block)", ".norm_b.0."),
+    (r"^head\.conv_5\.", "blocks.5.pool.pre_conv."),
+    (r"^head\.conv_5_bn\.", "blocks.5.pool.pre_norm."),
+    (r"^head\.lin_5\.", "blocks.5.pool.post_conv."),
+    (r"^head\.projection\.", "blocks.5.proj."),
 )
 
 
@@ -153,24 +162,8 @@ def zoo_names(state: dict[str, Tensor], x3d: bool) -> dict[str, Tensor]:
         return state
     out = {}
     for name, value in state.items():
-        for pattern, new in _SLOWFAST_NAMES:
+        name = re.sub(r"^s([1-5])", lambda m: f"blocks.{int(m[1]) - 1}", name)
+        for pattern, new in (*_NAMES, *(_X3D_NAMES if x3d else _SLOWFAST_NAMES)):
             name = re.sub(pattern, new, name)
-        name = re.sub(r"<(\d)>", lambda m: str(int(m.group(1)) - 1), name)
-        out[_x3d_name(name) if x3d else name.replace("head.projection.", "blocks.6.proj.")] = value
+        out[name] = value
     return out
-
-
-def _x3d_name(name: str) -> str:
-    """X3D has one pathway, norms beside gates, and a head of its own."""
-    name = name.replace("multipathway_blocks.0.", "")
-    name = re.sub(r"^blocks\.0\.conv\.(weight)$", r"blocks.0.conv.conv_xy.\1", name)
-    name = re.sub(r"\.norm_b\.(?!1\.block)", ".norm_b.0.", name)
-    for old, new in (
-        ("head.conv_5.", "pool.pre_conv."),
-        ("head.conv_5_bn.", "pool.pre_norm."),
-        ("head.lin_5.", "pool.post_conv."),
-        ("head.projection.", "proj."),
-    ):
-        if name.startswith(old):
-            name = "blocks.5." + new + name.removeprefix(old)
-    return name

@@ -14,7 +14,7 @@ from m2s_lib.evaluation.lvu.files import SUPP_TABLE_1, LvuTask
 from m2s_lib.evaluation.metrics import UNMEASURED, Measured, mean, share
 from m2s_lib.evaluation.protocol import compare_encoders, measure, with_whitened
 from m2s_lib.evaluation.results import Evaluation, empty_results, result_row, result_table
-from m2s_lib.evaluation.retrieval.index import open_index, query_precision, search
+from m2s_lib.evaluation.retrieval.index import query_precision, search
 from m2s_lib.evaluation.scene_vectors import Sources
 from m2s_lib.evaluation.tasks import ClassTask, NumberTask, Task
 
@@ -136,9 +136,7 @@ def place_retrieval(
         return _unmeasured(task, encoder, name, len(queries)), nothing
     x = vectors.means(gallery["youtube_id"])
     films = (queries["imdb_id"].tolist(), gallery["imdb_id"].tolist()) if other_films_only else None
-    distances, nearest = search(
-        open_index(x), x, vectors.means(queries["youtube_id"]), max(_KS), not_same=films
-    )
+    distances, nearest = search(x, vectors.means(queries["youtube_id"]), max(_KS), not_same=films)
     labels = np.append(gallery["label"].to_numpy(dtype=object), None)[nearest]  # -1 is the None at the end
     rows = []
     for k in _KS:

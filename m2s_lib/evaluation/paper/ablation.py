@@ -1,6 +1,11 @@
-"""What the rows of Table 1 tell beside their results: how long each took, what a mined pair is worth, which
-metadata finds which themes, and what the other reading of "top 50 %" changes."""
+"""What the settings of a run tell beside their results: how long each took, what a mined pair is worth, which
+metadata finds which themes, and what the other reading of "top 50 %" changes.
 
+A "table of a setting" is a pair: a dict with setting and repeat, and a table that a stage wrote there
+(`m2s_lib.stages.gather.stage_tables`).
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,135 +13,123 @@ import pandas as pd
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.metrics import wilson
-from m2s_lib.evaluation.paper.published import TASK_OF_COLUMN, read_published, read_settings
-from m2s_lib.evaluation.paper.repeats import FIRST_ROW, mean_interval, over_repeats, rows_of
+from m2s_lib.evaluation.paper.published import TASK_OF_COLUMN, is_ours, read_published, read_settings
+from m2s_lib.evaluation.paper.repeats import FIRST, mean_interval, over_repeats
 
 OTHER_READING = "row 1, above median"  # row 1 with keep = above_median (supp. 3a), see the ablation profile
-_TRAINING, _MINING = "04", "03"  # stages
+TableOfSetting = tuple[Mapping[str, str], pd.DataFrame]
+_TRAINING = "04"
+_PROBE_FIELDS = {"learning rate": "lr", "batch size": "batch", "epochs": "epochs", "dropout": "dropout"}
+_TIMES = [
+    "setting", "metadata", "films", "shots", "frames", "time_published", "training", "all_stages", "status",
+    "reason",
+]  # fmt: skip
+_SHARE = ["ratio", "lowest_score", "n_pairs", "n_same", "precision"]
+_THEME = ["setting", "metadata", "theme", "n_pairs", "n_same", "precision", "ci_low", "ci_high", "chance"]
 
 
-def row_times(rows: pd.DataFrame) -> pd.DataFrame:
-    """How long each row took, beside the paper's time relative to row 1 (Table 1).
+def setting_times(stages: pd.DataFrame) -> pd.DataFrame:
+    """How long each setting took, beside the paper's time relative to row 1 (Table 1).
 
     Args:
-        rows: of `repeats.rows_of`.
+        stages: setting, folder, stage, status, reason, compute_s: a row for each stage of each repeat.
 
     Returns:
-        row, metadata, films, shots, frames and time_published (as the paper has the row, NaN for rows that it
-        does not have), training (of stage 04) and all_stages (of all its stages, shared ones included), both
-        relative to row 1 and means over repeats (NaN where a stage is missing), status and reason (of what
-        failed). They are seconds of the CPUs, or of a clock where a GPU was used, and differ a little between
-        equal runs.
+        setting; metadata, films, shots, frames and time_published (as the paper has them, empty or NaN for
+        settings that it does not have); training (of stage 04) and all_stages (of all stages, shared ones
+        included), both relative to the first setting and means over repeats (NaN where a stage is missing);
+        status and reason (of what failed). They are seconds of the CPUs, or of a clock where a GPU was used,
+        and differ a little between equal runs.
     """
-    paper = read_settings("Table 1").set_index("row")
-    lines = []
-    for name, stages in rows.groupby("row", sort=False):
-        training = stages[stages["stage"].str.startswith(_TRAINING)]["compute_s"]
-        bad = stages[stages["status"] != "done"]
-        lines.append(
-            {"row": name}
-            | _as_published(name, paper)
-            | {"training": training.mean(), "all_stages": _total(stages)}
-            | {"status": bad["status"].iloc[0] if len(bad) else "done"}
-            | {"reason": " ".join(bad["reason"].iloc[0].split()) if len(bad) else ""}
-        )
-    table = pd.DataFrame(lines)
-    first = table[table["row"] == FIRST_ROW]
+    paper, lines = read_settings("Table 1").set_index("row"), []
+    for name, of_setting in stages.groupby("setting", sort=False):
+        training = of_setting[of_setting["stage"].str.startswith(_TRAINING)]["compute_s"]
+        total = of_setting.groupby("folder")["compute_s"].agg(lambda s: s.sum(skipna=False))
+        failed = of_setting[of_setting["status"] != "done"][["status", "reason"]]
+        status, reason = failed.iloc[0] if len(failed) else ("done", "")
+        about = {"setting": name} | _as_published(name, paper)
+        times = {"training": training.astype(float).mean(), "all_stages": total.astype(float).mean()}
+        lines.append(about | times | {"status": status, "reason": " ".join(reason.split())})
+    table = pd.DataFrame(lines, columns=_TIMES)
     for column in ("training", "all_stages"):
-        base = first[column].iloc[0] if len(first) else np.nan
-        table[column] = table[column] / base if base else np.nan
+        first = table.loc[table["setting"] == FIRST, column]
+        table[column] /= first.iloc[0] if len(first) and first.iloc[0] else np.nan
     return table
 
 
-def row_encoders(stage) -> dict[str, str]:
-    """What each row's E_scene was in this run, such as 'tiny, from shot_encoder.safetensors': its preset, and
-    the weights that it started from where they were not random.
+def _as_published(setting: str, paper: pd.DataFrame) -> dict:
+    """What Table 1 says about a setting that is one of its rows."""
+    number = setting.removeprefix("row ")
+    known = number.isdecimal() and int(number) in paper.index
+    row = paper.loc[int(number)] if known else pd.Series(dtype=object)
+    names = {"metadata": "metadata", "films": "pretrain_films", "shots": "shots", "frames": "frames"}
+    values = {mine: row.get(theirs, "") for mine, theirs in names.items()}
+    return values | {"time_published": float(row.get("time", np.nan))}
+
+
+def setting_encoders(parameters: Mapping[str, Mapping]) -> dict[str, str]:
+    """What each setting's E_scene was, such as 'tiny, from shot_encoder.safetensors': its preset, and the
+    weights that it started from where they were not random.
 
     Args:
-        stage: an open stage; the records that it reads become its inputs.
+        parameters: setting -> parameters of its stage 04.
     """
-    told = {}
-    for row in rows_of(stage).itertuples():
-        if row.stage.startswith(_TRAINING) and row.status == "done":
-            about = stage.read_json(f"{row.place}{row.stage}/run.json")["parameters"]
-            weights = Path(about.get("scene_weights", "")).name
-            told[row.row] = about.get("scene_encoder", "") + f", from {weights}" * bool(weights)
-    return told
+    weights = {setting: Path(p.get("scene_weights", "")).name for setting, p in parameters.items()}
+    presets = {setting: p.get("scene_encoder", "") for setting, p in parameters.items()}
+    return {s: presets[s] + (f", from {weights[s]}" if weights[s] else "") for s in parameters}
 
 
-def _as_published(row: str, paper: pd.DataFrame) -> dict:
-    number = row.removeprefix("row ")
-    known = number.isdecimal() and int(number) in paper.index
-    said = paper.loc[int(number)] if known else pd.Series(dtype=object)
-    names = {"metadata": "metadata", "films": "pretrain_films", "shots": "shots", "frames": "frames"}
-    told = {mine: said.get(theirs, "") for mine, theirs in names.items()}
-    return told | {"time_published": float(said.get("time", np.nan))}
-
-
-def _total(stages: pd.DataFrame) -> float:
-    """Mean over repeats of the seconds of all stages; NaN when one is missing."""
-    sums = stages.groupby("folder")["compute_s"].agg(lambda s: s.sum(skipna=False))
-    return float(sums.mean())
-
-
-def themes_by_metadata(stage) -> pd.DataFrame:
-    """Which kind of metadata finds which themes: for each row, the scene pairs that its own E_movie mined
+def themes_by_metadata(
+    by_theme: Sequence[TableOfSetting], precision: Sequence[TableOfSetting]
+) -> pd.DataFrame:
+    """Which kind of metadata finds which themes: for each setting, the scene pairs that its own E_movie mined
     from its own film pairs.
 
     Args:
-        stage: an open stage; the tables that it reads become its inputs.
+        by_theme: precision_by_theme.parquet of 03 in each setting. precision: mining_precision.parquet.
 
     Returns:
-        row, metadata, theme, n_pairs, n_same, precision, ci_low, ci_high (Wilson, pairs taken as
+        setting, metadata, theme, n_pairs, n_same, precision, ci_low, ci_high (Wilson, pairs taken as
         independent), counts summed over repeats; the line with theme "all" has all themes, and chance, the
-        share over all window pairs of the row's film pairs. No line where themes are not known.
+        share over all window pairs of the setting's film pairs. No line where themes are not known.
     """
     parts, chances = [], []
-    for row in rows_of(stage).itertuples():
-        folder = f"{row.place}{row.stage}"
-        found = stage.run_dir / folder / "precision_by_theme.parquet"
-        if not row.stage.startswith(_MINING) or row.status != "done" or not found.is_file():
-            continue
-        themes = stage.read_parquet(f"{folder}/{found.name}")
-        if not len(themes):
-            continue
-        own = themes["encoder"].iloc[0]  # the row's own metadata comes first
-        about = {"row": row.row, "metadata": own}
-        parts.append(themes[themes["encoder"] == own].drop(columns=["encoder", "precision"]).assign(**about))
-        precision = stage.read_parquet(f"{folder}/mining_precision.parquet", ["encoder", "mean"])
-        chance = precision.loc[precision["encoder"] == "chance", "mean"]
-        chances.append(about | {"chance": chance.iloc[0] if len(chance) else np.nan})
-    columns = ["row", "metadata", "theme", "n_pairs", "n_same", "precision", "ci_low", "ci_high", "chance"]
+    of_chance = {(a["setting"], a["repeat"]): _chance(table) for a, table in precision}
+    for about, table in by_theme:
+        own = table["encoder"].iloc[0]  # the setting's own metadata comes first
+        keys = {"setting": about["setting"], "metadata": own}
+        parts.append(table.loc[table["encoder"] == own, ["theme", "n_pairs", "n_same"]].assign(**keys))
+        chances.append(keys | {"chance": of_chance.get((about["setting"], about["repeat"]), np.nan)})
     if not parts:
-        return pd.DataFrame(columns=columns)
-    every, keys = pd.concat(parts, ignore_index=True), ["row", "metadata", "theme"]
+        return pd.DataFrame(columns=_THEME)
+    every, keys = pd.concat(parts, ignore_index=True), ["setting", "metadata", "theme"]
     every = pd.concat([every.assign(theme="all"), every], ignore_index=True)
     table = every.groupby(keys, sort=False, as_index=False)[["n_pairs", "n_same"]].sum()
     low, high = zip(*map(wilson, table["n_same"], table["n_pairs"]), strict=True)
     table = table.assign(precision=table["n_same"] / table["n_pairs"], ci_low=low, ci_high=high)
-    mean = pd.DataFrame(chances).groupby(["row", "metadata"], sort=False, as_index=False)["chance"].mean()
-    table = table.merge(mean.assign(theme="all"), on=keys, how="left")
-    return table[columns]
+    mean = pd.DataFrame(chances).groupby(keys[:2], sort=False, as_index=False)["chance"].mean()
+    return table.merge(mean.assign(theme="all"), on=keys, how="left")[_THEME]
 
 
-def worth_of_pairs(stage) -> pd.DataFrame:
-    """What a mined pair is worth in the first row: how many share a theme, by the share of each film pair's
-    scene pairs that is kept.
+def _chance(precision: pd.DataFrame) -> float:
+    values = precision.loc[precision["encoder"] == "chance", "mean"]
+    return float(values.iloc[0]) if len(values) else np.nan
+
+
+def worth_of_pairs(by_share: Sequence[TableOfSetting]) -> pd.DataFrame:
+    """What a mined pair is worth in the first setting: how many share a theme, by the share of each film
+    pair's scene pairs that is kept.
 
     Args:
-        stage: an open stage; the tables that it reads become its inputs.
+        by_share: precision_by_share.parquet of 03 in each setting, the first setting first.
 
     Returns:
         ratio, lowest_score (of what is kept), n_pairs, n_same, precision, ci_low, ci_high, repeats. Of
         several repeats counts are sums and the rest means, with Student's 95 % interval; of one the interval
         is Wilson's, pairs taken as independent. No line where themes are not known.
     """
-    columns = ["ratio", "lowest_score", "n_pairs", "n_same", "precision"]
-    rows, parts = rows_of(stage), []
-    for row in rows[rows["row"] == rows["row"].iloc[0]].itertuples():
-        place = f"{row.place}{row.stage}/precision_by_share.parquet"
-        if row.stage.startswith(_MINING) and row.status == "done" and (stage.run_dir / place).is_file():
-            parts.append(stage.read_parquet(place, columns))
+    first = by_share[0][0]["setting"] if by_share else FIRST
+    parts = [table[_SHARE] for about, table in by_share if about["setting"] == first]
     lines = []
     for ratio, of_ratio in pd.concat(parts).groupby("ratio") if parts else ():
         counts = of_ratio[["n_pairs", "n_same"]].sum()
@@ -145,7 +138,7 @@ def worth_of_pairs(stage) -> pd.DataFrame:
             low, high = wilson(*counts[["n_same", "n_pairs"]])
         score = of_ratio["lowest_score"].mean()
         lines.append((ratio, score, *counts, mean, low, high, len(of_ratio)))
-    return pd.DataFrame(lines, columns=[*columns, "ci_low", "ci_high", "repeats"])
+    return pd.DataFrame(lines, columns=[*_SHARE, "ci_low", "ci_high", "repeats"])
 
 
 def readings_compared(measured: pd.DataFrame) -> pd.DataFrame:
@@ -153,29 +146,25 @@ def readings_compared(measured: pd.DataFrame) -> pd.DataFrame:
     and a threshold at B's median (supp. 3a).
 
     Args:
-        measured: of `repeats.read_measured`.
+        measured: result rows with setting and repeat.
 
     Returns:
         benchmark, task, split, metric, best_half, above_median, difference (above_median - best_half), n; of
-        our encoder only. No line when the run has no row `OTHER_READING`.
+        our encoder only. No line when the run has no setting `OTHER_READING`.
     """
-    ours = measured[
-        measured["encoder"].str.startswith("ours") & measured["row"].isin([FIRST_ROW, OTHER_READING])
-    ]
-    ours = ours[~ours["encoder"].str.contains("permuted", regex=False)]
-    means = over_repeats(ours, by=["row"])
+    ours = measured[is_ours(measured["encoder"]) & measured["setting"].isin([FIRST, OTHER_READING])]
+    means = over_repeats(ours, by=["setting"])
     keys = ["benchmark", "task", "split", "metric"]
-    sides = [means[means["row"] == r].set_index(keys) for r in (FIRST_ROW, OTHER_READING)]
-    both = sides[0][["value", "n"]].rename(columns={"value": "best_half"})
-    both = both.join(sides[1]["value"].rename("above_median"), how="inner").reset_index()
+    first, other = (means[means["setting"] == s].set_index(keys) for s in (FIRST, OTHER_READING))
+    both = first[["value", "n"]].rename(columns={"value": "best_half"})
+    both = both.join(other["value"].rename("above_median"), how="inner").reset_index()
     both = both.dropna(subset=["best_half", "above_median"])
-    return both.assign(difference=both["above_median"] - both["best_half"])[
-        [*keys, "best_half", "above_median", "difference", "n"]
-    ]
+    both["difference"] = both["above_median"] - both["best_half"]
+    return both[[*keys, "best_half", "above_median", "difference", "n"]]
 
 
 def hyper_parameters(probes: pd.DataFrame) -> pd.DataFrame:
-    """Supplementary Table 1 beside what this run's probes on our features were trained with.
+    """Supplementary Table 1 beside what a run's probes on our features were trained with.
 
     Args:
         probes: probes.parquet of 05; no line is fine.
@@ -183,18 +172,16 @@ def hyper_parameters(probes: pd.DataFrame) -> pd.DataFrame:
     Returns:
         task (the paper's word), setting, published, here (NaN: no probe was trained).
     """
-    fields = {"learning rate": "lr", "batch size": "batch", "epochs": "epochs", "dropout": "dropout"}
     mine = pd.DataFrame(columns=["task"])
     if len(probes):
-        ours = probes["encoder"].str.startswith("ours") & ~probes["encoder"].str.contains(
-            "permuted", regex=False
-        )
-        mine = probes[ours & probes["chosen"]].drop_duplicates("task")
+        mine = probes[is_ours(probes["encoder"]) & probes["chosen"]].drop_duplicates("task")
     mine, lines = mine.set_index("task"), []
     for row in read_published(["Supp. Table 1"]).itertuples():
         task = TASK_OF_COLUMN.get(row.column, row.column)
-        if row.metric not in fields:
-            raise M2SError(f"supplementary Table 1 has the setting {row.metric!r}, known are {list(fields)}")
-        here = float(mine.loc[task, fields[row.metric]]) if task in mine.index else np.nan
+        if row.metric not in _PROBE_FIELDS:
+            raise M2SError(
+                f"supplementary Table 1 has the setting {row.metric!r}, known are {list(_PROBE_FIELDS)}"
+            )
+        here = float(mine.loc[task, _PROBE_FIELDS[row.metric]]) if task in mine.index else np.nan
         lines.append({"task": row.column, "setting": row.metric, "published": row.value, "here": here})
     return pd.DataFrame(lines)

@@ -1,21 +1,24 @@
 """What the paper claims, as differences that our own runs can show or not (sections 4.2.1, 4.2.2, 4.5).
 
-A claim compares two things that were measured alike: rows of Table 1, or encoders of one row. Its effect is
-the difference, paired over repeats; it counts as seen when the 95 % interval of the mean lies above 0.
+A claim compares two things that were measured alike: settings of a run, or encoders of one setting. Its
+effect is the difference, paired over repeats. These claims are exploratory: they are judged by the 95 %
+interval of the mean, without a correction for how many there are. The six that were fixed beforehand are in
+`primaries`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from m2s_lib.evaluation.lvu.evaluate import RETRIEVAL
-from m2s_lib.evaluation.paper.repeats import FIRST_ROW, mean_interval
+from m2s_lib.evaluation.paper.published import is_ours
+from m2s_lib.evaluation.paper.repeats import FIRST
+from m2s_lib.evaluation.paper.statistics import LEVEL, MARGIN, as_good_p, exploratory_verdict, paired_test
 from m2s_lib.evaluation.results import EMBEDDED_FILMS
 
 OURS = "ours"  # any encoder of ours, whatever its metadata
-SEEN, NOT_SEEN, OPPOSITE, NOT_MEASURABLE = "seen", "not seen", "the opposite is seen", "not measurable here"
+NOT_MEASURABLE, AS_GOOD = "not measurable here", "as good, within 5 points"
 COLUMNS = (
     *("claim", "section", "compared", "measure", "effect", "ci_low", "ci_high", "repeats", "verdict", "why"),
 )
@@ -54,13 +57,14 @@ LVU_TASKS = MEASURES[:1]
 
 @dataclass(frozen=True)
 class Claim:
-    """One side should do better than the other: (row, encoder) each, row '' for the base case."""
+    """One side should do better than the other, or as well: (setting, encoder) each."""
 
     text: str
     section: str
     better: tuple[str, str]
     worse: tuple[str, str]
     measures: tuple[Measure, ...] = MEASURES
+    as_good: bool = False  # whether it claims that the first does as well as the second, not better
 
 
 def _rows(text: str, section: str, better: int, *worse: int) -> list[Claim]:
@@ -68,7 +72,11 @@ def _rows(text: str, section: str, better: int, *worse: int) -> list[Claim]:
 
 
 def _encoders(text: str, section: str, *worse: str, measures: Sequence[Measure] = MEASURES) -> list[Claim]:
-    return [Claim(text, section, (FIRST_ROW, OURS), (FIRST_ROW, w), tuple(measures)) for w in worse]
+    return [Claim(text, section, (FIRST, OURS), (FIRST, w), tuple(measures)) for w in worse]
+
+
+def _as_good(claims: Sequence[Claim]) -> list[Claim]:
+    return [replace(claim, as_good=True) for claim in claims]
 
 
 FOUR_SHOTS = "row 1 at four shots"  # E_scene of nine shots on clips of four, see the claims profile
@@ -81,19 +89,19 @@ CLAIMS = (
     *_rows("metadata helps: co-watch beats random film pairs", "4.2.1c", 1, 10),
     *_rows("co-watch beats genre and synopsis", "4.2.1c", 1, 11, 12),
     *_rows("genre and synopsis together beat co-watch", "4.2.1c", 13, 1),
-    *_rows("random initial weights do as well as CLIP's (difference from CLIP)", "4.2.1d", 1, 14),
+    *_as_good(_rows("random initial weights do as well as CLIP's (difference from CLIP)", "4.2.1d", 1, 14)),
     *_rows("at 3,000 films MViTv2-S beats ViT-B/16", "4.2.1e", 15, 4),
     Claim(
         "an encoder of nine shots serves four", "3.2.1", (FOUR_SHOTS, OURS), (FOUR_SHOTS, "random init")
     ),
     Claim(
         "an encoder of nine shots does as well on four as one of four (difference)",
-        "3.2.1", (FOUR_SHOTS, OURS), ("row 7", OURS),
+        "3.2.1", (FOUR_SHOTS, OURS), ("row 7", OURS), as_good=True,
     ),
     *(
         Claim(
-            "mined pairs are about themes, not looks", "3.1, supp. 2.1", (FIRST_ROW, "cowatch"),
-            (FIRST_ROW, other), (PAIRS,),
+            "mined pairs are about themes, not looks", "3.1, supp. 2.1", (FIRST, "cowatch"),
+            (FIRST, other), (PAIRS,),
         )
         for other in ("random", "shot_encoder", "colour")
     ),
@@ -109,19 +117,19 @@ CLAIMS = (
 def measure_claims(
     measured: pd.DataFrame, claims: Sequence[Claim] = CLAIMS, encoders: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Every claim by every measure that it has: the effect and whether it is seen.
+    """Every claim by every measure that it has: the effect, and what it says.
 
     Args:
-        measured: of `repeats.read_measured`.
+        measured: result rows with the columns setting and repeat.
         claims: what to compare.
-        encoders: of `row_tables.row_encoders`, what each row's E_scene was; named where two rows differ in
-            it, since a small run has others than the paper.
+        encoders: of `ablation.setting_encoders`, what each setting's E_scene was; named where two settings
+            differ in it, since a small run has others than the paper.
 
     Returns:
         `COLUMNS`: compared says which two; effect, ci_low and ci_high are in the measure's unit (0..1),
-        paired over repeats; verdict is 'seen' (the interval lies above 0), 'the opposite is seen' (below),
-        'not seen' or 'not measurable here', and `why` says why not. A claim of which nothing was measured is
-        one line.
+        paired over repeats; verdict is one of `statistics` ('shown', 'opposite', 'smaller than 3 points',
+        'undecided'), of a claim that one does as well as the other 'as good, within 5 points', or 'not
+        measurable here', and `why` says why not. A claim of which nothing was measured is one line.
     """
     lines = []
     for claim in claims:
@@ -131,43 +139,40 @@ def measure_claims(
         lacking = [name for name, rows in zip(_names(claim, {}), both, strict=True) if rows.empty]
         if lacking:
             why = f"not measured in this run: {', '.join(lacking)}"
-            lines.append(about | _verdict(np.zeros(0), why) | {"measure": "all"})
+            lines.append(about | _effect(pd.DataFrame({0: [], 1: []}), claim, why) | {"measure": "all"})
             continue
         for measure in claim.measures:
             pair = pd.concat([measure.of(rows) for rows in both], axis=1, join="inner")
             if len(pair):
-                difference = pair.iloc[:, 0].to_numpy() - pair.iloc[:, 1].to_numpy()
-                lines.append(about | _verdict(difference) | {"measure": measure.name})
+                lines.append(about | _effect(pair, claim) | {"measure": measure.name})
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def _side(measured: pd.DataFrame, row: str, encoder: str) -> pd.DataFrame:
-    mine = measured[measured["row"] == row].dropna(subset=["value"])
-    plain = ~mine["encoder"].str.contains("permuted labels")
-    named = mine["encoder"].str.startswith("ours") if encoder == OURS else mine["encoder"] == encoder
-    return mine[plain & named]
+def _side(measured: pd.DataFrame, setting: str, encoder: str) -> pd.DataFrame:
+    mine = measured[measured["setting"] == setting].dropna(subset=["value"])
+    return mine[is_ours(mine["encoder"]) if encoder == OURS else mine["encoder"] == encoder]
 
 
-def _names(claim: Claim, told: Mapping[str, str]) -> list[str]:
-    """What the two sides are called: rows of Table 1 where both are ours, encoders otherwise."""
+def _names(claim: Claim, encoders: Mapping[str, str]) -> list[str]:
+    """What the two sides are called: settings where both are ours, encoders otherwise."""
     sides = (claim.better, claim.worse)
-    rows = all(encoder == OURS for _, encoder in sides)
-    names = [row if rows else encoder for row, encoder in sides]
-    of_rows = [told.get(row, "") for row, _ in sides]
-    if rows and all(of_rows) and of_rows[0] != of_rows[1]:
-        return [f"{name} ({encoder})" for name, encoder in zip(names, of_rows, strict=True)]
-    if not rows and claim.worse[0] != FIRST_ROW:
+    settings = all(encoder == OURS for _, encoder in sides)
+    names = [setting if settings else encoder for setting, encoder in sides]
+    of_settings = [encoders.get(setting, "") for setting, _ in sides]
+    if settings and all(of_settings) and of_settings[0] != of_settings[1]:
+        return [f"{name} ({encoder})" for name, encoder in zip(names, of_settings, strict=True)]
+    if not settings and claim.worse[0] != FIRST:
         names[1] += f", {claim.worse[0]}"
     return names
 
 
-def _verdict(differences: np.ndarray, why: str = "") -> dict:
-    effect, low, high = mean_interval(differences)
-    n = int(np.isfinite(differences).sum())
+def _effect(pair: pd.DataFrame, claim: Claim, why: str = "") -> dict:
+    """Effect, interval and verdict of a claim from both sides' values, a row for each repeat."""
+    test = paired_test(pair.iloc[:, 0], pair.iloc[:, 1])
+    low, high, n = test["ci_low"], test["ci_high"], test["worlds"]
+    numbers = {"effect": test["difference"], "ci_low": low, "ci_high": high, "repeats": n}
     if n < 2:
-        verdict, why = NOT_MEASURABLE, why or ONE_REPEAT
-    elif low > 0:
-        verdict = SEEN
-    else:
-        verdict = OPPOSITE if high < 0 else NOT_SEEN
-    return {"effect": effect, "ci_low": low, "ci_high": high, "repeats": n, "verdict": verdict, "why": why}
+        return numbers | {"verdict": NOT_MEASURABLE, "why": why or ONE_REPEAT}
+    if claim.as_good and as_good_p(pair.iloc[:, 0] - pair.iloc[:, 1], MARGIN) < LEVEL:
+        return numbers | {"verdict": AS_GOOD, "why": ""}
+    return numbers | {"verdict": exploratory_verdict(low, high), "why": ""}

@@ -3,6 +3,7 @@
 `data_manifests/paper/` holds one CSV a table: table, row, model, column, metric, unit, value, reference.
 Values stand as printed, so per cent where the unit is '%'. References name the section, and the page where
 the paper's list of references tells it. Table 1 and 2 have a second file with what each row was made with.
+after_the_paper.csv holds what others published later on the benchmarks of Tables 2 and 4, with its source.
 """
 
 import os
@@ -13,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.metrics import NOT_MEASURED
 from m2s_lib.io import read_csv
 
 PAPER_DIR = Path(__file__).resolve().parents[3] / "data_manifests" / "paper"
@@ -28,7 +28,7 @@ FILES = {
     "Supp. Table 3": "supp_table3.csv",
 }
 COLUMNS = ("table", "row", "model", "column", "metric", "unit", "value", "reference")
-NOT_PUBLISHED = "not published"
+LATER_FILE, LATER = "after_the_paper.csv", "after the paper: "  # the second begins such a model's name
 
 # What the paper's columns are called in results.parquet. Its "AP" of scene boundaries may be either of two.
 TASK_OF_COLUMN = {
@@ -40,7 +40,10 @@ TASK_OF_COLUMN = {
 }
 _PLACES = ("office", "airport", "school", "hotel", "prison", "restaurant", "all queries")
 TASK_OF_COLUMN |= {place: f"place retrieval: {place}" for place in _PLACES}
-METRIC_OF_COLUMN = {("scene boundaries", "AP"): "pooled AP"}
+METRIC_OF_COLUMN = {
+    ("scene boundaries", "AP"): "pooled AP",
+    ("scene boundaries", "AP, mean over films"): "mean per-film AP",
+}
 
 
 def read_published(tables: Iterable[str] = tuple(FILES), folder: str | os.PathLike = "") -> pd.DataFrame:
@@ -57,21 +60,39 @@ def read_published(tables: Iterable[str] = tuple(FILES), folder: str | os.PathLi
     Raises:
         M2SError: an unknown table, an absent file, or one with other columns.
     """
-    parts = []
+    tables, folder = list(tables), Path(folder or PAPER_DIR)
     for name in tables:
         if name not in FILES:
             raise M2SError(f"table {name!r} is unknown: the paper's are {list(FILES)}")
-        path = Path(folder or PAPER_DIR) / FILES[name]
-        parts.append(_read(path))
-        if tuple(parts[-1].columns) != COLUMNS:
-            raise M2SError(f"{path} has the columns {list(parts[-1].columns)}, expected {list(COLUMNS)}")
-    whole = pd.concat(parts, ignore_index=True)
+    return pd.concat([_read_numbers(folder / FILES[name]) for name in tables], ignore_index=True)
+
+
+def read_later(table: str, folder: str | os.PathLike = "") -> pd.DataFrame:
+    """Numbers that others published after the paper on a table's benchmark, as `read_published` gives them.
+
+    Models' names begin with `LATER`; the reference is the source, and says "second-hand" where the number was
+    read in another paper than the model's own. Without a row for most tables.
+    """
+    later = _read_numbers(Path(folder or PAPER_DIR) / LATER_FILE)
+    return later[later["table"] == table].assign(model=lambda t: LATER + t["model"])
+
+
+def _read_numbers(path: Path) -> pd.DataFrame:
+    """One file with `COLUMNS`, checked."""
+    table = _read(path)
+    if tuple(table.columns) != COLUMNS:
+        raise M2SError(f"{path} has the columns {list(table.columns)}, expected {list(COLUMNS)}")
     try:
-        numbers = {"value": pd.to_numeric(whole["value"]).astype(float)}
-        numbers["row"] = pd.to_numeric(whole["row"]).astype("Int64")
+        numbers = {"value": pd.to_numeric(table["value"]).astype(float)}
+        numbers["row"] = pd.to_numeric(table["row"]).astype("Int64")
     except (ValueError, TypeError, OverflowError) as error:
-        raise M2SError(f"{Path(folder or PAPER_DIR)}: a value or row is no number ({error})") from error
-    return whole.assign(**numbers)
+        raise M2SError(f"{path}: a value or row is no number ({error})") from error
+    return table.assign(**numbers)
+
+
+def is_ours(encoders: pd.Series) -> pd.Series:
+    """Which encoders are E_scene, whatever its metadata; with permuted labels it is a control: bool."""
+    return encoders.str.startswith("ours") & ~encoders.str.contains("permuted labels", regex=False)
 
 
 def read_settings(table: str, folder: str | os.PathLike = "") -> pd.DataFrame:
@@ -112,42 +133,21 @@ def beside_measured(
     published = published[published["metric"] != "difference"]  # follows from the others
     columns = published.drop_duplicates(["column", "metric"])[["column", "metric", "unit"]]
     tasks, metrics = TASK_OF_COLUMN | dict(tasks or {}), METRIC_OF_COLUMN | dict(metrics or {})
-    told = published.set_index(["model", "column", "metric"])
-    if not told.index.is_unique:
+    printed = published.set_index(["model", "column", "metric"])
+    if not printed.index.is_unique:
         raise M2SError("the published rows hold a model twice: give the rows of one table")
-    found = _seed_means(measured[measured["split"] == split])
-    name_of = {e: (same or {}).get(e, e) for e in found["encoder"].unique()}
+    printed = printed.to_dict("index")
+    means = _seed_means(measured[measured["split"] == split])
+    name_of = {e: (same or {}).get(e, e) for e in means["encoder"].unique()}
+    means = means.set_index(["encoder", "task", "metric"]).to_dict("index")
     rows = []
     for model in dict.fromkeys([*published["model"], *name_of.values()]):
-        mine = [e for e, m in name_of.items() if m == model]
-        for encoder in mine or [""]:
+        for encoder in [e for e, m in name_of.items() if m == model] or [""]:
             for c in columns.itertuples(index=False):
                 task, metric = tasks.get(c.column, c.column), metrics.get((c.column, c.metric), c.metric)
-                row = found[
-                    (found["encoder"] == encoder) & (found["task"] == task) & (found["metric"] == metric)
-                ]
-                key = (model, c.column, c.metric)
-                said = told.loc[key] if key in told.index else None
-                rows.append(_row(model, c, said, row.iloc[0] if len(row) else None, encoder))
+                one = printed.get((model, c.column, c.metric)), means.get((encoder, task, metric))
+                rows.append(_row(model, c, *one, encoder))
     return pd.DataFrame(rows)
-
-
-def side_by_side(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
-    """The table of `beside_measured` as text to look at.
-
-    Returns:
-        One row a model (and encoder), columns (column, "published") and (column, "measured"); a cell without
-        a number says "not published" or "not measured".
-    """
-    text = table.assign(
-        published=[_published_text(r, digits) for r in table.to_dict("records")],
-        measured=[_measured_text(r, digits) for r in table.to_dict("records")],
-        name=[_name(r["model"], r["encoder"]) for r in table.to_dict("records")],
-        head=table["column"] + np.where(table["metric"] == "", "", " [" + table["metric"] + "]"),
-    )  # fmt: skip
-    wide = text.pivot(index="name", columns="head", values=["published", "measured"]).swaplevel(axis=1)
-    order = [(head, kind) for head in dict.fromkeys(text["head"]) for kind in ("published", "measured")]
-    return wide.loc[list(dict.fromkeys(text["name"])), order].rename_axis(index="model", columns=[None, None])
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -173,38 +173,15 @@ def _seed_means(measured: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _row(model: str, column, said, row, encoder: str) -> dict:
+def _row(model: str, column, printed: dict | None, mean: dict | None, encoder: str) -> dict:
+    """One cell of the table: a published and a measured number, either may be None."""
     scale = 100.0 if column.unit == "%" else 1.0  # results are fractions, the paper prints per cent
     numbers = {"measured": np.nan, "ci_low": np.nan, "ci_high": np.nan, "seed_sd": np.nan}
     counts = {"n": 0, "n_found": 0, "n_listed": 0, "seeds": 0, "run": ""}
-    if row is not None:
-        numbers = {k: scale * row["value" if k == "measured" else k] for k in numbers}
-        counts = {k: row[k] for k in counts}
+    if mean is not None:
+        numbers = {k: scale * mean["value" if k == "measured" else k] for k in numbers}
+        counts = {k: mean[k] for k in counts}
+    printed = printed or {"value": np.nan, "reference": ""}
     about = {"model": model, "column": column.column, "metric": column.metric, "unit": column.unit}
-    about |= {"published": np.nan if said is None else said["value"], **numbers, **counts, "encoder": encoder}
-    return about | {"reference": "" if said is None else said["reference"]}
-
-
-def _name(model: str, encoder: str) -> str:
-    """The paper's model and what stood for it here, whose name may begin with the model's."""
-    if encoder.lower().startswith(model.lower()):
-        return model + encoder[len(model) :]
-    return f"{model} ({encoder})" if encoder else model
-
-
-def _published_text(row: dict, digits: int) -> str:
-    if np.isnan(row["published"]):
-        return NOT_PUBLISHED
-    return f"{row['published']:.{max(digits, 3 if not row['unit'] else 0)}f}".rstrip("0").rstrip(".")
-
-
-def _measured_text(row: dict, digits: int) -> str:
-    if np.isnan(row["measured"]):
-        return NOT_MEASURED
-    d = digits if row["unit"] else 3
-    text = f"{row['measured']:.{d}f}"
-    if np.isfinite(row["ci_low"]):  # an expected value has none
-        text += f" [{row['ci_low']:.{d}f}, {row['ci_high']:.{d}f}]"
-    short = "" if row["n_found"] == row["n_listed"] else f", found {row['n_found']:,} of {row['n_listed']:,}"
-    seeds = f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
-    return f"{text} (n = {row['n']:,}{short}{seeds})"
+    about |= {"published": printed["value"], **numbers, **counts, "encoder": encoder}
+    return about | {"reference": printed["reference"]}

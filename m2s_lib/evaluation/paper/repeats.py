@@ -1,72 +1,29 @@
-"""Results of one run, or of the rows and repeats of one, as one table with means over repeats.
+"""Means over repeats of what was measured in one setting or several.
 
 In one run the interval comes from its items (a bootstrap, Wilson). Over repeats, other films and seeds each
 time, it is Student's over the repeats' means, which holds what both items and training add.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.results import RESULT_COLUMNS
-from m2s_lib.io import read_parquet
 
-TABLE = "settings.parquet"  # of the runs package; a run with settings has one
-FIRST_ROW = "row 1"  # what a run without rows is called, after Table 1's base case
+FIRST = "row 1"  # the base case of Table 1, and what a run of one setting is
 ITEM = ("benchmark", "task", "split", "encoder", "metric")
-
-
-def read_measured(stage) -> pd.DataFrame:
-    """results.parquet of all stages of a run, or of all its rows: the contract's columns, row, repeat, stage.
-
-    Args:
-        stage: an open stage (`m2s_lib.runs.open_stage`) after those that measure; what is read becomes its
-            input. A run without rows is `FIRST_ROW`, its repeat ''.
-
-    Raises:
-        M2SError: nothing has been measured in this run.
-    """
-    keys, name, parts = list(RESULT_COLUMNS), "results.parquet", []
-    for row in rows_of(stage).itertuples():
-        place = f"{row.place}{row.stage}/{name}"
-        if row.stage < stage.name and (stage.run_dir / place).is_file():
-            about = {"row": row.row, "repeat": row.repeat, "stage": row.stage}
-            parts.append(stage.read_parquet(place, keys).assign(**about))
-    if not parts:
-        raise M2SError(
-            f"{stage.run_dir} holds no results.parquet: run the stages that measure first (m2s run PROFILE)"
-        )
-    return pd.concat(parts, ignore_index=True)
-
-
-def rows_of(stage) -> pd.DataFrame:
-    """Every row, repeat and stage of a run: the columns of settings.parquet (its `setting` is `row` here) and
-    `place`, what stands before a stage's name in a path seen from the run. A run without settings is
-    `FIRST_ROW`, its repeat ''.
-
-    Args:
-        stage: an open stage; the table becomes its input.
-    """
-    if (stage.run_dir / TABLE).is_file():
-        rows = stage.read_parquet(TABLE, ["setting", "repeat", "folder", "stage", "status", "reason"])
-        rows = rows.rename(columns={"setting": "row"})
-        return rows.assign(place="settings/" + rows["folder"] + "/")
-    found = [p.name for p in sorted(stage.run_dir.glob("[0-9][0-9]_*"))]
-    own = {"row": FIRST_ROW, "repeat": "", "folder": "", "status": "done", "compute_s": np.nan, "reason": ""}
-    return pd.DataFrame({"stage": found}).assign(**own, place="")
 
 
 def over_repeats(measured: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """One row for each benchmark, task, split, encoder and metric: the mean over repeats and its interval.
 
     Args:
-        measured: of `read_measured`; seeds of one repeat are averaged first. What several rows measured alike
-            (chance, an encoder that they share) counts once for each repeat.
-        by: more columns to keep apart, such as ["row"].
+        measured: result rows with the columns setting and repeat (`m2s_lib.stages.gather.measured_results`);
+            seeds of one repeat are averaged first. What several settings measured alike (chance, an encoder
+            that they share) counts once for each repeat.
+        by: more columns to keep apart, such as ["setting"].
 
     Returns:
         The contract's columns (seed 0), those of `by`, seeds: the repeats or, where there is one, its seeds,
@@ -93,7 +50,10 @@ def over_repeats(measured: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of independent values [n] and Student's 95 % interval; the interval is nan for fewer than two."""
+    """Mean of independent values [n] and Student's 95 % interval; the interval is nan for fewer than two.
+
+    Values that are not finite do not count.
+    """
     values = np.asarray(values, float)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -101,22 +61,5 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
     mean = float(values.mean())
     if len(values) < 2:
         return mean, np.nan, np.nan
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return mean, mean - float(half), mean + float(half)
-
-
-def first_row_folder(run_dir: Path) -> Path:
-    """The folder whose stages' figures stand for the run: its own, or its first row's."""
-    table = run_dir / TABLE
-    if not table.is_file():
-        return run_dir
-    rows = read_parquet(table)
-    done = rows.groupby("folder", sort=False)["status"].agg(lambda s: (s == "done").all())
-    folders = [*done.index[done], *done.index]
-    return run_dir / "settings" / folders[0]
-
-
-def read_stage(run_dir: Path, stage: str, name: str) -> pd.DataFrame:
-    """The table `name` that a stage wrote in a run or row; without a line where it wrote none."""
-    path = run_dir / stage / f"{name}.parquet"
-    return read_parquet(path) if path.is_file() else pd.DataFrame()
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return mean, mean - half, mean + half

@@ -1,4 +1,4 @@
-"""The paper's tables, published beside measured, from the results of one run or of all rows of one."""
+"""The paper's tables, published beside measured, from the results of one setting of a run or of several."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,8 +9,14 @@ from m2s_lib.evaluation.lvu import evaluate as lvu_evaluation
 from m2s_lib.evaluation.moderation import files as mcd
 from m2s_lib.evaluation.movienet import files as movienet
 from m2s_lib.evaluation.movienet import place_tagging
-from m2s_lib.evaluation.paper.published import beside_measured, read_published, read_settings
-from m2s_lib.evaluation.paper.repeats import FIRST_ROW, over_repeats
+from m2s_lib.evaluation.paper.published import (
+    beside_measured,
+    is_ours,
+    read_later,
+    read_published,
+    read_settings,
+)
+from m2s_lib.evaluation.paper.repeats import FIRST, over_repeats
 
 _OURS = {"ours (co-watch)": "Ours", "CLIP ViT-B/16": "CLIP"}
 _NETS = {"ImageNet ResNet-50": "ImageNet", "Places365 ResNet-50": "Places"}
@@ -48,34 +54,33 @@ def paper_tables(
     """Tables 1 to 5 and supplementary 2 and 3 as `beside_measured` gives them, by file name.
 
     Args:
-        measured: of `repeats.read_measured`; the base case (`FIRST_ROW`) fills all but Table 1.
-        encoders: of `row_tables.row_encoders`: what each row's encoder was here, told in Table 1.
+        measured: result rows with the columns setting and repeat; the base case (`FIRST`) fills all but
+            Table 1.
+        encoders: of `ablation.setting_encoders`: what each setting's encoder was, shown in Table 1.
     """
     plain = measured[~measured["encoder"].str.contains("permuted labels", regex=False)]
-    base = over_repeats(plain[plain["row"] == FIRST_ROW])
+    base = over_repeats(plain[plain["setting"] == FIRST])
     return {"table1": table1(plain, encoders)} | {t.file: _table(t, base) for t in TABLES}
 
 
 def table1(measured: pd.DataFrame, encoders: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Table 1: our encoder on LVU's validation split in every row that was run, see `beside_measured`."""
-    ours = measured["encoder"].str.startswith("ours") & (measured["benchmark"] == lvu_evaluation.BENCHMARK)
-    rows = over_repeats(measured[ours], by=["row"])
-    numbers = read_settings("Table 1")["row"]
+    """Table 1: our encoder on LVU's validation split in every setting that was run, see `beside_measured`."""
+    ours = is_ours(measured["encoder"]) & (measured["benchmark"] == lvu_evaluation.BENCHMARK)
+    rows = over_repeats(measured[ours], by=["setting"])
     published = read_published(["Table 1"])
     models = published.drop_duplicates("row").set_index("row")["model"]
-    models = {f"row {n}": models[n] for n in numbers}
-    told = {row: f"{row}: {(encoders or {})[row]}" if row in (encoders or {}) else row for row in models}
-    rows = rows[rows["row"].isin(told)]
-    rows = rows.assign(encoder=rows["row"].map(told))
-    table = beside_measured(
-        published, rows, same={told[row]: model for row, model in models.items()}, split="val"
-    )
+    models = {f"row {n}": models[n] for n in read_settings("Table 1")["row"]}
+    of_setting = {s: f"{s}: {encoders[s]}" if encoders and s in encoders else s for s in models}
+    rows = rows[rows["setting"].isin(of_setting)]
+    rows = rows.assign(encoder=rows["setting"].map(of_setting))
+    same = {of_setting[setting]: model for setting, model in models.items()}
+    table = beside_measured(published, rows, same=same, split="val")
     order = {model: i for i, model in enumerate(models.values())}
     return table.sort_values("model", key=lambda m: m.map(order), kind="stable")
 
 
 def _table(table: PaperTable, base: pd.DataFrame) -> pd.DataFrame:
-    published = read_published([table.name])
+    published = pd.concat([read_published([table.name]), read_later(table.name)], ignore_index=True)
     rows = base[(base["benchmark"] == table.benchmark) & base["task"].str.startswith(table.only)]
     if table.named_only:
         rows = rows[rows["encoder"].replace(dict(table.same)).isin(published["model"])]

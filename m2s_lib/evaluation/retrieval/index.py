@@ -1,9 +1,7 @@
-"""Scene retrieval: a FAISS index of embeddings, exact nearest scenes, precision at k (supp. 2.2, Table 2)."""
+"""Exact nearest scenes by FAISS (L2), precision at k (supp. 2.2, Table 2), and the index on disk."""
 
-import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,108 +12,126 @@ from m2s_lib.io import atomic_path
 
 ALL_QUERIES = "all queries"
 _SPARE = 32  # neighbours fetched beyond k, so that the order among near duplicates can be put right
-_MOST_FETCHED = 2048  # what a GPU index gives at most for one query
-_BLOCK_BYTES = 4 << 20  # of float64 differences held at once
-_log = logging.getLogger(__name__)
-
-
-def build_index(embeddings: np.ndarray):
-    """A FAISS index of exact L2 distances (IndexFlatL2), on the GPU where FAISS sees one.
-
-    Args:
-        embeddings: float32 [N, d], N >= 1, finite.
-
-    Returns:
-        faiss index; positions in it are rows of `embeddings`.
-    """
-    import faiss
-
-    embeddings = checked_rows(embeddings, "embeddings")
-    index = faiss.IndexFlatL2(embeddings.shape[1])
-    index.add(embeddings)
-    return _on_gpu(index)
-
-
-class MappedIndex:
-    """Exact L2 search over vectors where they lie, such as a mapped file: IndexFlatL2 without its copy.
-
-    Attributes: ntotal, d, as an index of FAISS has them.
-    """
-
-    def __init__(self, embeddings: np.ndarray):
-        self._vectors = checked_rows(embeddings, "embeddings")
-        self.ntotal, self.d = self._vectors.shape
-
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distances and positions [q, k] of the nearest vectors, as FAISS gives them."""
-        import faiss
-
-        return faiss.knn(queries, self._vectors, k)
-
-
-def open_index(embeddings: np.ndarray):
-    """What `search` needs over float32 [N, d]: on the GPU where FAISS sees one, else without a copy."""
-    return build_index(embeddings) if _has_gpu() else MappedIndex(embeddings)
+_QUERIES = 1024  # asked for at once
+_FEW = 20  # queries from which FAISS multiplies matrices, which it does not do among chosen rows
+_BLOCK_BYTES = 16 << 20  # of float64 differences held at once
+_GPU_K = 2048  # neighbours that FAISS gives at most for one query on a GPU
 
 
 def search(
-    index,
     embeddings: np.ndarray,
     queries: np.ndarray,
     k: int,
-    exclude: np.ndarray | None = None,
+    *,
+    keep: np.ndarray | None = None,
     not_same: tuple[Sequence, Sequence] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest scenes of each query by L2 distance, exactly: equal distances in the order of their
-    index.
+    """The k nearest scenes of each query by L2 distance, exactly: equal distances in the order of their row.
 
     FAISS computes |x|^2 + |y|^2 - 2xy, in which the distance of near duplicates drowns in rounding. What it
-    finds is measured again as a difference in float64; a query whose k-th place is still open is compared
-    with everything.
+    gives is measured again as a difference in float64; a query whose k-th neighbour may still be another is
+    compared with everything. Nothing is copied, so `embeddings` may be a mapped file.
 
     Args:
-        index: of `build_index` or `open_index` over `embeddings`.
-        embeddings: float32 [N, d].
-        queries: float32 [q, d].
+        embeddings: float32 [N, d], finite.
+        queries: float32 [q, d], finite.
         k: neighbours, 1 or more.
-        exclude: bool [N], scenes that no query may find (those of other films, of another label, …).
-        not_same: (films of the queries [q], films of the scenes [N]): no query finds scenes of its own film.
+        keep: bool [N], scenes that may be returned (those of some films, of a label, …); None: all.
+        not_same: (films of the queries [q], films of the scenes [N]): no query gets scenes of its own film.
 
     Returns:
-        distances float32 [q, k] and positions int64 [q, k]; inf and -1 where fewer than k scenes are left.
+        distances float32 [q, k] and rows int64 [q, k]; inf and -1 where fewer than k scenes are left.
     """
-    embeddings = np.asarray(embeddings, np.float32)  # checked when the index was built
-    queries = checked_rows(queries, "queries", embeddings.shape[-1])
+    embeddings = checked_rows(embeddings, "embeddings")
+    queries = checked_rows(queries, "queries", embeddings.shape[1])
     if k < 1:
         raise M2SError(f"k is {k}, expected 1 or more")
-    if (index.ntotal, index.d) != embeddings.shape:
+    if keep is not None and (keep.dtype != bool or keep.shape != (len(embeddings),)):
+        raise M2SError(f"keep is {keep.dtype} {keep.shape}, expected bool ({len(embeddings)},)")
+    of_query, of_scene = _films(not_same, len(queries), len(embeddings))
+    distances = np.full((len(queries), k), np.inf, np.float32)
+    rows = np.full((len(queries), k), -1, np.int64)
+    for start in range(0, len(queries), _QUERIES):
+        part = slice(start, start + _QUERIES)
+        own = _largest(of_query[part], of_scene)  # as many may have to be passed over
+        fetched = _fetch(queries[part], embeddings, k + _SPARE + own, keep)
+        for at in range(len(fetched)):
+            query, film = queries[start + at], of_query[start + at]
+            exact, near = _nearest(query, embeddings, fetched[at], k, film, of_scene, keep)
+            distances[start + at, : len(near)], rows[start + at, : len(near)] = exact, near
+    return distances, rows
+
+
+def _fetch(queries: np.ndarray, embeddings: np.ndarray, k: int, keep: np.ndarray | None) -> np.ndarray:
+    """Rows of about the k nearest by FAISS, int64 [q, k or all that are kept]; -1 where there is none."""
+    import faiss
+
+    k = min(k, len(embeddings) if keep is None else int(keep.sum()))
+    if k == 0:
+        return np.zeros((len(queries), 0), np.int64)
+    if keep is not None and len(queries) >= _FEW:
+        kept = np.flatnonzero(keep)
+        return kept[_fetch(queries, embeddings[kept], k, None)]
+    if keep is None and len(queries) > 1 and hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
+        return faiss.knn_gpu(faiss.StandardGpuResources(), queries, embeddings, min(k, _GPU_K))[1]
+    if keep is None:
+        return faiss.knn(queries, embeddings, k)[1]
+    bits = np.packbits(keep, bitorder="little")  # has to outlive the selector, which points to it
+    selector = faiss.IDSelectorBitmap(len(keep), faiss.swig_ptr(bits))
+    distances, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    pointers = [faiss.swig_ptr(x) for x in (queries, embeddings, distances, rows)]
+    sizes = (embeddings.shape[1], len(queries), len(embeddings), k)
+    faiss.knn_L2sqr(*pointers[:2], *sizes, *pointers[2:], None, selector)
+    return rows
+
+
+def _nearest(query, embeddings, fetched, k, film, of_scene, keep) -> tuple[np.ndarray, np.ndarray]:
+    """Exact distances and rows of the k nearest of one query, from what FAISS fetched for it or from all."""
+    fetched = np.sort(fetched[fetched >= 0])
+    exact = _distances(query, embeddings, fetched)
+    edge = exact.max(initial=0.0)  # nothing that was not fetched is clearly nearer than this
+    others = of_scene[fetched] != film
+    order = np.argsort(np.where(others, exact, np.inf), kind="stable")[: min(k, int(others.sum()))]
+    everything = len(fetched) == (len(embeddings) if keep is None else int(keep.sum()))
+    if not everything:
+        slack = _rounding(query, embeddings[fetched])
+        if len(order) < k or exact[order[-1]] ** 2 + slack >= edge**2:
+            fetched = np.flatnonzero((of_scene != film) if keep is None else keep & (of_scene != film))
+            exact = _distances(query, embeddings, fetched)
+            order = np.argsort(exact, kind="stable")[:k]
+    return exact[order], fetched[order]
+
+
+def _distances(query: np.ndarray, embeddings: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """L2 distances of one query [d] to some rows, as differences in float64: [len(rows)]."""
+    step = max(1, _BLOCK_BYTES // (8 * embeddings.shape[1]))
+    parts = [embeddings[rows[i : i + step]].astype(np.float64) for i in range(0, len(rows), step)]
+    return np.concatenate([np.zeros(0), *(np.sqrt(((part - query) ** 2).sum(1)) for part in parts)])
+
+
+def _rounding(query: np.ndarray, vectors: np.ndarray) -> float:
+    """How far FAISS's squared distances in float32 can be off: large squares are added before they cancel."""
+    largest = float(query @ query) + float(np.einsum("md,md->m", vectors, vectors).max(initial=0.0))
+    return 4 * float(np.finfo(np.float32).eps) * len(query) ** 0.5 * largest
+
+
+def _films(not_same: tuple | None, n_queries: int, n_scenes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Films as numbers: of the queries [q] and of the scenes [N]; without films none are equal."""
+    if not_same is None:
+        return np.full(n_queries, -2), np.full(n_scenes, -1)
+    of_query, of_scene = (list(part) for part in not_same)
+    if (len(of_query), len(of_scene)) != (n_queries, n_scenes):
         raise M2SError(
-            f"the index has {index.ntotal:,} vectors of {index.d} numbers, the embeddings "
-            f"{embeddings.shape[0]:,} of "
-            f"{embeddings.shape[-1]}: build the index again from these embeddings"
+            f"not_same has {len(of_query)} and {len(of_scene)} films, expected one for each of {n_queries} "
+            f"queries and {n_scenes} scenes"
         )
-    groups = _groups(not_same, len(queries), len(embeddings))
-    if exclude is not None:
-        return _search_rest(embeddings, queries, k, np.asarray(exclude), groups)
-    distances, found = np.full((len(queries), k), np.inf), np.full((len(queries), k), -1, np.int64)
-    fetch = min(k + _SPARE + _largest_group(groups), len(embeddings), _MOST_FETCHED)
-    _, candidates = index.search(queries, fetch)  # [q, fetch]
-    for i, query in enumerate(queries):
-        near = np.sort(candidates[i][candidates[i] >= 0])
-        exact = _distances(query, embeddings[near])
-        edge = exact.max(initial=0.0)  # nothing that was not fetched is clearly nearer than this
-        if groups is not None:
-            kept = groups[1][near] != groups[0][i]
-            near, exact = near[kept], exact[kept]
-        order = np.lexsort((near, exact))[:k]
-        settled = len(order) == k and exact[order[-1]] ** 2 + _rounding(query, embeddings[near]) < edge**2
-        if not settled and fetch < len(embeddings):
-            near, exact = _everything(
-                query, embeddings, None if groups is None else groups[1] != groups[0][i]
-            )
-            order = np.lexsort((near, exact))[:k]
-        distances[i, : len(order)], found[i, : len(order)] = exact[order], near[order]
-    return distances.astype(np.float32), found
+    codes, _ = pd.factorize(np.array(of_query + of_scene, dtype=object))
+    return codes[:n_queries], codes[n_queries:]
+
+
+def _largest(of_query: np.ndarray, of_scene: np.ndarray) -> int:
+    """Scenes of one query's film at most."""
+    return int(pd.Series(of_scene).value_counts().reindex(of_query).fillna(0).max())
 
 
 def precision_at_k(
@@ -133,15 +149,15 @@ def precision_at_k(
     Returns:
         Table label, k, precision (0..1), n (queries); the rows "all queries" weigh every query alike.
     """
-    labels = np.asarray(query_labels, dtype=object)
+    labels = pd.Series(query_labels, dtype=object)
     table = []
     for k in ks:
-        each = query_precision(labels, neighbour_labels, k)  # [q]
-        for label in sorted(set(labels), key=str):
-            mine = labels == label
-            table.append({"label": label, "k": k, "precision": each[mine].mean(), "n": int(mine.sum())})
-        table.append({"label": ALL_QUERIES, "k": k, "precision": each.mean(), "n": len(labels)})
-    return pd.DataFrame(table)
+        each = pd.Series(query_precision(labels, neighbour_labels, k))
+        by_label = each.groupby(labels.map(str)).agg(["mean", "size"])
+        names = dict(zip(labels.map(str), labels, strict=True))
+        rows = [(names[label], k, row["mean"], int(row["size"])) for label, row in by_label.iterrows()]
+        table += [*rows, (ALL_QUERIES, k, each.mean(), len(each))]
+    return pd.DataFrame(table, columns=["label", "k", "precision", "n"])
 
 
 def query_precision(query_labels: Sequence, neighbour_labels: np.ndarray, k: int) -> np.ndarray:
@@ -150,106 +166,23 @@ def query_precision(query_labels: Sequence, neighbour_labels: np.ndarray, k: int
     if neighbours.ndim != 2 or len(labels) != len(neighbours) or not len(labels):
         raise M2SError(
             f"{len(labels)} query labels and neighbour labels of shape {neighbours.shape} do not go "
-            "together: "
-            "expected one row of neighbours for each of at least 1 query"
+            "together: expected one row of neighbours for each of at least 1 query"
         )
     if not 1 <= k <= neighbours.shape[1]:
         raise M2SError(f"precision at {k} needs {k} neighbours per query, there are {neighbours.shape[1]}")
     return (neighbours[:, :k] == labels[:, None]).mean(1).astype(float)
 
 
-def save_index(index, path: str | os.PathLike) -> None:
-    """Write the index, atomically; one on the GPU is brought to the CPU first."""
+def write_index(embeddings: np.ndarray, path: str | os.PathLike) -> None:
+    """Writes a FAISS index of exact L2 distances (IndexFlatL2) for use elsewhere; rows are `embeddings`' own.
+
+    Args:
+        embeddings: float32 [N, d], N >= 1, finite.
+    """
     import faiss
 
-    if hasattr(faiss, "GpuIndex") and isinstance(index, faiss.GpuIndex):
-        index = faiss.index_gpu_to_cpu(index)
+    embeddings = checked_rows(embeddings, "embeddings")
+    index = faiss.IndexFlatL2(embeddings.shape[1])
+    index.add(embeddings)
     with atomic_path(path) as temporary:
         faiss.write_index(index, str(temporary))
-
-
-def load_index(path: str | os.PathLike):
-    """Read an index of `save_index`; M2SError names the file when it is missing or damaged."""
-    import faiss
-
-    if not Path(path).is_file():
-        raise M2SError(f"{path} is missing: run stage 08 first, or build the index from embeddings.npy")
-    try:
-        flags = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)  # mapped, not copied into memory
-        return _on_gpu(faiss.read_index(str(path), flags))
-    except RuntimeError as error:
-        raise M2SError(f"{path} is no FAISS index or is damaged ({error}): build it again") from error
-
-
-def _has_gpu() -> bool:
-    import faiss
-
-    return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
-
-
-def _on_gpu(index):
-    import faiss
-
-    if not _has_gpu():
-        return index
-    try:
-        return faiss.index_cpu_to_gpus_list(index, ngpu=1)
-    except RuntimeError as error:  # too little memory, or a driver that does not fit
-        _log.warning("the FAISS index stays on the CPU: %s", error)
-        return index
-
-
-def _groups(not_same: tuple | None, n_queries: int, n_items: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Films as numbers: of the queries [q] and of the scenes [N]."""
-    if not_same is None:
-        return None
-    of_query, of_item = (list(part) for part in not_same)
-    if (len(of_query), len(of_item)) != (n_queries, n_items):
-        raise M2SError(
-            f"not_same has {len(of_query)} and {len(of_item)} films, expected one for each of {n_queries} "
-            "queries and "
-            f"{n_items} scenes"
-        )
-    codes, _ = pd.factorize(np.array(of_query + of_item, dtype=object))
-    return codes[:n_queries], codes[n_queries:]
-
-
-def _largest_group(groups: tuple[np.ndarray, np.ndarray] | None) -> int:
-    """Scenes of one query's film at most: as many may have to be passed over."""
-    return (
-        0 if groups is None else int(np.bincount(groups[1], minlength=groups[0].max() + 1)[groups[0]].max())
-    )
-
-
-def _search_rest(embeddings, queries, k, exclude, groups) -> tuple[np.ndarray, np.ndarray]:
-    """Search among the scenes that are not excluded, through an index of their own."""
-    if exclude.dtype != bool or exclude.shape != (len(embeddings),):
-        raise M2SError(f"exclude is {exclude.dtype} {exclude.shape}, expected bool ({len(embeddings)},)")
-    kept = np.flatnonzero(~exclude)
-    if not len(kept):
-        return np.full((len(queries), k), np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
-    films = None if groups is None else (groups[0], groups[1][kept])
-    rest = embeddings[kept]
-    distances, found = search(open_index(rest), rest, queries, k, not_same=films)
-    return distances, np.where(found < 0, -1, kept[found])
-
-
-def _distances(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """L2 distance of one query [d] to vectors [m, d], as a difference in float64: [m]."""
-    return np.sqrt(((vectors.astype(np.float64) - query) ** 2).sum(1))
-
-
-def _rounding(query: np.ndarray, vectors: np.ndarray) -> float:
-    """How far FAISS's squared distances in float32 can be off: large squares are added before they cancel."""
-    largest = float(query @ query) + float(np.einsum("md,md->m", vectors, vectors).max(initial=0.0))
-    return 4 * float(np.finfo(np.float32).eps) * len(query) ** 0.5 * largest
-
-
-def _everything(
-    query: np.ndarray, embeddings: np.ndarray, kept: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """All positions that are kept, and their exact distances."""
-    near = np.arange(len(embeddings)) if kept is None else np.flatnonzero(kept)
-    step = max(1, _BLOCK_BYTES // (8 * embeddings.shape[1]))
-    parts = [_distances(query, embeddings[near[i : i + step]]) for i in range(0, len(near), step)]
-    return near, np.concatenate(parts) if parts else np.zeros(0)

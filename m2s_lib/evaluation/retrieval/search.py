@@ -1,23 +1,19 @@
-"""Scenes as rows: cut films into scenes, embed them with several encoders, find neighbours, score them."""
+"""Scenes as rows: cut films into scenes, embed them with several encoders, list neighbours, score them."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.decomposition import PCA
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.encoders.encoders import (
-    ColourEncoder,
-    Encoder,
-    OurSceneEncoder,
-    RandomInit,
-    embed_scenes,
-)
+from m2s_lib.evaluation.encoders.encoders import ColourEncoder, OurSceneEncoder, RandomInit, embed_scenes
+from m2s_lib.evaluation.metrics import mean
 from m2s_lib.evaluation.paper.mining_precision import scene_theme
-from m2s_lib.evaluation.retrieval.index import open_index, precision_at_k, query_precision, search
+from m2s_lib.evaluation.retrieval.index import query_precision, search
 from m2s_lib.films.store.shot_store import ShotStore
 from m2s_lib.method.movie_encoder import MovieEncoder, load_movie_encoder
 
@@ -28,80 +24,63 @@ def scene_table(stores: Mapping[str, ShotStore], n: int, stride: int) -> pd.Data
 
     Raises M2SError when no film is long enough.
     """
-    films, firsts, starts, ends = [], [], [], []
+    parts = []
     for film, store in stores.items():
-        shots, first = store.shots, np.arange(0, store.n_shots - n + 1, stride)
-        if len(first):
-            films.append(film)
-            firsts.append(first)
-            starts.append(shots["start_s"].to_numpy()[first])
-            ends.append(shots["end_s"].to_numpy()[first + n - 1])
-    if not films:
+        first = np.arange(0, store.n_shots - n + 1, stride)
+        start = store.shots["start_s"].to_numpy()[first]
+        end = store.shots["end_s"].to_numpy()[first + n - 1]
+        columns = {"film_id": film, "shot": first, "n_shots": n, "start_s": start, "end_s": end}
+        parts += [pd.DataFrame(columns)] if len(first) else []
+    if not parts:
         raise M2SError(f"none of {len(stores)} films has {n} shots: lower 03.shots_per_scene")
-    film = np.repeat(np.array(films, dtype=object), [len(first) for first in firsts])
-    columns = {"film_id": film, "shot": np.concatenate(firsts), "n_shots": n}
-    return pd.DataFrame({**columns, "start_s": np.concatenate(starts), "end_s": np.concatenate(ends)})
+    return pd.concat(parts, ignore_index=True)
 
 
 def scene_embeddings(
     scenes: pd.DataFrame,
     stores: Mapping[str, ShotStore],
     features: Mapping[str, np.ndarray],
-    movie_encoder: str | os.PathLike,
+    movie_encoder: str | os.PathLike | None,
     scene_encoder: str | os.PathLike | None,
     *,
     batch: int,
     device: torch.device | str,
-    place: Callable[[str, int], np.ndarray] | None = None,
-) -> dict[str, np.ndarray]:
-    """Embeddings of all scenes by encoder, the main one first: name -> float32 [scenes, d].
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Embeddings of all scenes by one encoder after the other, the main one first.
 
     Args:
         scenes: of `scene_table`. features: film_id -> E_shot features [n_shots, d].
-        movie_encoder: E_movie's file. scene_encoder: E_scene's file, or None where none was trained.
-        place: an encoder's name and d -> float32 [scenes, d] to fill, such as
-            `scene_collection.EmbeddingFiles`; None fills memory.
+        movie_encoder, scene_encoder: files of E_movie and E_scene, None where none was trained.
+
+    Yields:
+        The encoder's name and float32 [scenes, d].
     """
-    place = place or (lambda name, dim: np.empty((len(scenes), dim), np.float32))
-    encoder = load_movie_encoder(movie_encoder).encoder
-    embeddings = {}
-
-    def embed(each: Encoder, where: torch.device | str) -> None:
-        out = place(each.name, each.dim)
-        embeddings[each.name] = embed_scenes(each, stores, scenes, batch, where, out=out)
-
     if scene_encoder is not None:
         ours = OurSceneEncoder(scene_encoder, "E_scene")
         for each in (ours, RandomInit(ours.model.config)):
-            embed(each, device)
-    for name, of in (("E_movie mean", partial(_movie_features, encoder)), ("E_shot mean", np.asarray)):
-        width = of(features[scenes["film_id"].iloc[0]]).shape[1]
-        embeddings[name] = _means(scenes, features, of, place(name, width))
+            yield each.name, embed_scenes(each, stores, scenes, batch, device)
+    if movie_encoder is not None:
+        movie = load_movie_encoder(movie_encoder).encoder
+        yield "E_movie mean", _means(scenes, features, partial(_movie_features, movie))
+    yield "E_shot mean", _means(scenes, features, np.asarray)
     if all(store.has_pixels for store in stores.values()):
-        embed(ColourEncoder(), "cpu")
-    return embeddings
+        colour = ColourEncoder()
+        yield colour.name, embed_scenes(colour, stores, scenes, batch, "cpu")
 
 
 @torch.inference_mode()
-def _movie_features(encoder: MovieEncoder, x: np.ndarray) -> np.ndarray:
-    return encoder.scene_features(torch.from_numpy(np.array(x))).numpy()
+def _movie_features(movie: MovieEncoder, x: np.ndarray) -> np.ndarray:
+    return movie.scene_features(torch.from_numpy(np.array(x))).numpy()
 
 
-def _means(
-    scenes: pd.DataFrame, features: Mapping[str, np.ndarray], of: Callable, out: np.ndarray
-) -> np.ndarray:
-    """Mean over each scene of what `of` makes of its film's features, into `out`; one film at a time."""
-    first, n = scenes["shot"].to_numpy(), scenes["n_shots"].to_numpy()
-    for film, rows in scenes.reset_index(drop=True).groupby("film_id", sort=False).indices.items():
+def _means(scenes: pd.DataFrame, features: Mapping[str, np.ndarray], of: Callable) -> np.ndarray:
+    """Mean over each scene of what `of` makes of its film's features: [scenes, d]; one film at a time."""
+    first, n, means = scenes["shot"].to_numpy(), scenes["n_shots"].to_numpy(), [None] * len(scenes)
+    for film, rows in scenes.groupby("film_id", sort=False).indices.items():
         x = of(features[film])
         for row in rows:
-            out[row] = x[first[row] : first[row] + n[row]].mean(axis=0)
-    return out
-
-
-def _labels(scenes: pd.DataFrame, themes: Mapping[str, Sequence]) -> np.ndarray:
-    rows = zip(scenes["film_id"], scenes["shot"], scenes["n_shots"], strict=True)
-    return np.asarray([scene_theme(themes[film], shot, n) for film, shot, n in rows], dtype=object)
+            means[row] = x[first[row] : first[row] + n[row]].mean(axis=0)
+    return np.stack(means)
 
 
 def compare_retrieval(
@@ -109,46 +88,62 @@ def compare_retrieval(
     embeddings: Mapping[str, np.ndarray],
     themes: Mapping[str, Sequence],
     ks: Sequence[int] = (1, 5, 10),
+    gallery: np.ndarray | None = None,
 ) -> tuple[pd.DataFrame, float]:
-    """P@k by true theme, every scene a query, no neighbours from its own film; and chance.
+    """P@k by true theme, no neighbours from a query's own film; and chance.
+
+    Args:
+        scenes: of `scene_table`. embeddings: encoder -> float32 [scenes, d].
+        themes: film_id -> theme of each shot; empty where they are not known.
+        gallery: bool [scenes], scenes that are searched; the others are the queries. None: every scene is
+            searched and is a query.
 
     Returns:
         encoder, metric ('P@k'), value, ci_low, ci_high (0..1, a 95 % bootstrap over films), n (queries);
-        and the share
-        of scene pairs of different films that share their theme.
+        and the share of scene pairs of different films that share their theme, of all scenes. Without a row
+        and NaN where no theme is known, no other film has a scene, or there is no query.
     """
-    labels, films = _labels(scenes, themes), scenes["film_id"].to_numpy()
-    rows = []
+    columns = ["encoder", "metric", "value", "ci_low", "ci_high", "n"]
+    films = scenes["film_id"].to_numpy()
+    keep = np.ones(len(scenes), bool) if gallery is None else gallery
+    asked = keep if gallery is None else ~keep
+    if not themes or scenes["film_id"].nunique() < 2 or not (keep.any() and asked.any()):
+        return pd.DataFrame(columns=columns), float("nan")
+    labels, rows = _labels(scenes, themes), []
     for name, vectors in embeddings.items():
-        _, found = search(open_index(vectors), vectors, vectors, max(ks), not_same=(films, films))
-        neighbours = np.where(found >= 0, labels[found], None)
-        overall = precision_at_k(labels, neighbours, ks).query("label == 'all queries'").set_index("k")
+        _, near = search(vectors[keep], vectors[asked], max(ks), not_same=(films[asked], films[keep]))
+        neighbours = np.where(near >= 0, labels[keep][near], None)
         for k in ks:
-            low, high = _film_interval(films, query_precision(labels, neighbours, k))
-            row = {"encoder": name, "metric": f"P@{k}", "value": overall.precision[k]}
-            rows.append({**row, "ci_low": low, "ci_high": high, "n": len(labels)})
-    return pd.DataFrame(rows), _chance(labels, films)
+            m = mean(query_precision(labels[asked], neighbours, k), groups=films[asked])
+            rows.append((name, f"P@{k}", m.value, m.ci_low, m.ci_high, m.n))
+    return pd.DataFrame(rows, columns=columns), _chance(labels, films)
+
+
+def whitened(vectors: np.ndarray, fit: np.ndarray) -> np.ndarray:
+    """Vectors whose main directions have like variance (PCA), float32 [n, those of 99 % of the variance].
+
+    Args:
+        vectors: float32 [n, d]. fit: bool [n], rows that it is fitted on; fewer than two change nothing.
+    """
+    if fit.sum() < 2:
+        return vectors
+    pca = PCA(n_components=0.99, whiten=True, svd_solver="full").fit(vectors[fit].astype(np.float64))
+    return pca.transform(vectors.astype(np.float64)).astype(np.float32)
+
+
+def _labels(scenes: pd.DataFrame, themes: Mapping[str, Sequence]) -> np.ndarray:
+    rows = scenes[["film_id", "shot", "n_shots"]].itertuples(index=False)
+    return np.asarray([scene_theme(themes[film], shot, n) for film, shot, n in rows], dtype=object)
 
 
 def _chance(labels: np.ndarray, films: np.ndarray) -> float:
     """Share of scene pairs of different films with the same label; counted, not listed: there are N^2."""
-    of_label, of_film = pd.factorize(labels)[0], pd.factorize(films)[0]
-    of_both = of_label * (of_film.max() + 1) + of_film
-
-    def alike(codes: np.ndarray) -> int:
-        return int((np.unique(codes, return_counts=True)[1] ** 2).sum())
-
-    pairs = len(labels) ** 2 - alike(of_film)
-    return (alike(of_label) - alike(of_both)) / pairs if pairs else float("nan")
-
-
-def _film_interval(films: np.ndarray, values: np.ndarray, samples: int = 1000) -> tuple[float, float]:
-    """95 % interval of the mean of `values`, resampling whole films: scenes of one film are not
-    independent."""
-    _, at = np.unique(films, return_inverse=True)
-    total, count = np.bincount(at, values), np.bincount(at)
-    draws = np.random.default_rng(0).integers(0, len(count), (samples, len(count)))
-    return tuple(np.quantile(total[draws].sum(1) / count[draws].sum(1), [0.025, 0.975]))
+    pairs = pd.DataFrame({"label": labels, "film": films})
+    same_label, same_film, both = (
+        float((pairs.groupby(keys).size() ** 2).sum()) for keys in ("label", "film", ["label", "film"])
+    )
+    others = len(pairs) ** 2 - same_film
+    return (same_label - both) / others if others else float("nan")
 
 
 def example_queries(scenes: pd.DataFrame, count: int, *, film_id: str = "", shot: int = 0) -> list[int]:
@@ -167,7 +162,6 @@ def example_queries(scenes: pd.DataFrame, count: int, *, film_id: str = "", shot
 
 
 def nearest_scenes(
-    index,
     embeddings: np.ndarray,
     scenes: pd.DataFrame,
     row: int,
@@ -175,16 +169,13 @@ def nearest_scenes(
     themes: Mapping[str, Sequence] | None = None,
 ) -> pd.DataFrame:
     """The k scenes of other films nearest to scene `row`: the scenes' columns, distance, and label where
-    themes are known.
+    themes are known. Without a row where there is no other film.
 
     `attrs["query_label"]` is the query's own theme, '' when unknown.
     """
-    films = scenes["film_id"].to_numpy()
-    distance, found = search(
-        index, embeddings, embeddings[row : row + 1], k, not_same=(films[row : row + 1], films)
-    )
-    found, distance = found[0][found[0] >= 0], distance[0][found[0] >= 0]
-    table = scenes.iloc[found].reset_index(drop=True).assign(distance=distance)
+    others = (scenes["film_id"] != scenes["film_id"].iloc[row]).to_numpy()
+    distance, near = (part[0] for part in search(embeddings, embeddings[row : row + 1], k, keep=others))
+    table = scenes.iloc[near[near >= 0]].reset_index(drop=True).assign(distance=distance[near >= 0])
     if themes:
         table["label"] = _labels(table, themes)
     table.attrs["query_label"] = str(_labels(scenes.iloc[[row]], themes)[0]) if themes else ""

@@ -52,18 +52,14 @@ def test_one_film_pair(stores):
     assert "千と千尋 ünï" in fig.m2s_alt
 
 
-def test_themes_stand_below_the_scenes_with_a_tick_or_a_cross(stores):
+def test_themes_in_the_rows_are_drawn_too(stores):
     themes = {"theme_a": ["chase", "duel"], "theme_b": ["chase", "feast"]}
     fig = scene_pairs_figure({"ours": pairs(rows=2).assign(**themes), "raw": pairs(rows=1)}, stores, TITLES)
-    marked = [t for t in texts(fig) if t[0] in "✓✗"]
-    assert marked == ["✓ chase", "✓ chase", "✗ duel", "✗ feast"]
+    assert [t[0] for t in texts(fig) if t[0] in "✓✗" and "score" in t] == ["✓", "✗"]
+    assert "(1 of 2)" in fig.m2s_alt
     check_layout(fig)
-    assert "ours: 2 scene pairs, 1 of the same theme, scores" in alt_text(fig)
-    assert "raw: 1 scene pairs, scores" in alt_text(fig)
     unknown = scene_pairs_figure(pairs(rows=2).assign(theme_a="", theme_b=""), stores, TITLES)
-    plain = scene_pairs_figure(pairs(rows=2), stores, TITLES)
-    assert texts(unknown) == texts(plain)
-    assert (unknown.get_size_inches() == plain.get_size_inches()).all()
+    assert texts(unknown) == texts(scene_pairs_figure(pairs(rows=2), stores, TITLES))
 
 
 def test_several_encoders_on_the_same_film_pair(stores):

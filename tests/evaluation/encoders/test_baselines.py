@@ -10,13 +10,13 @@ from safetensors.torch import save_file
 from torchvision.models import resnet50
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.encoders import baselines as comparators_module
+from m2s_lib.evaluation.encoders import baselines as baselines_module
 from m2s_lib.evaluation.encoders.baselines import (
     ELSEWHERE,
     NAMES,
     VideoEncoder,
-    comparator,
-    comparators,
+    baseline,
+    baselines,
     encoder_table,
     slug,
 )
@@ -41,7 +41,7 @@ def nothing_cached(monkeypatch, tmp_path):
 
 
 def test_absent_weights_give_rows_and_the_run_goes_on(tmp_path):
-    found = comparators([*NAMES, *ELSEWHERE], tmp_path, scene_config=TINY)
+    found = baselines([*NAMES, *ELSEWHERE], tmp_path, scene_config=TINY)
     table = encoder_table(found).set_index("name")
     assert table["status"].to_dict() == {
         n: "ready" if n in ("random init", "pixels", "colour") else "missing" for n in (*NAMES, *ELSEWHERE)
@@ -53,7 +53,7 @@ def test_absent_weights_give_rows_and_the_run_goes_on(tmp_path):
     assert table.loc["colour", "dim"] == 64
     assert str(found[-1]).startswith("BaSSL: computed elsewhere")
     with pytest.raises(M2SError, match="encoder 'ResNet' is unknown"):
-        comparator("ResNet")
+        baseline("ResNet")
 
 
 def test_places365_in_its_authors_layout(tmp_path):
@@ -62,7 +62,7 @@ def test_places365_in_its_authors_layout(tmp_path):
     state = {f"module.{n}": v for n, v in net.state_dict().items() if "num_batches" not in n}  # as in 2017
     torch.save({"epoch": 90, "arch": "resnet50", "state_dict": state, "best_prec1": 54.7},
                tmp_path / "resnet50_places365.pth.tar")  # fmt: skip
-    encoder = comparator("Places365 ResNet-50", tmp_path)
+    encoder = baseline("Places365 ResNet-50", tmp_path)
     store = noise_store(1, 3)
     found = embed_scenes(encoder, {"a": store}, SCENES)
     net.fc = torch.nn.Identity()
@@ -81,20 +81,20 @@ def test_a_file_with_other_classes_is_a_row_with_the_reason(tmp_path):
     save_file(
         {n: torch.zeros(v.shape, dtype=v.dtype) for n, v in state.items()}, tmp_path / "resnet50.safetensors"
     )
-    found = comparator("ImageNet ResNet-50", tmp_path)
+    found = baseline("ImageNet ResNet-50", tmp_path)
     assert isinstance(found, Missing)
     assert "fc.bias [7] instead of [1000]" in found.reason
 
 
 @pytest.mark.parametrize("archive", [False, True])
 def test_clip_in_openais_layout(tmp_path, archive, monkeypatch):
-    monkeypatch.setitem(comparators_module._CLIP, "depth", 2)  # the published one has 12 blocks, all alike
+    monkeypatch.setitem(baselines_module._CLIP, "depth", 2)  # the published one has 12 blocks, all alike
     state = openai_clip()
     if archive:  # OpenAI's own files are TorchScript, which may run code: the user converts them
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             torch.jit.script(Holder(state)).save(str(tmp_path / "ViT-B-16.pt"))
-        refused = comparator("CLIP ViT-B/16", tmp_path)
+        refused = baseline("CLIP ViT-B/16", tmp_path)
         assert isinstance(refused, Missing)
         assert "ViT-B-16.pt cannot be read as plain weights: it is a TorchScript archive" in refused.reason
         code = refused.reason.split('"')[1]
@@ -102,7 +102,7 @@ def test_clip_in_openais_layout(tmp_path, archive, monkeypatch):
         subprocess.run(command, check=True, capture_output=True)
     else:
         torch.save(state, tmp_path / "ViT-B-16.pt")
-    encoder = comparator("CLIP ViT-B/16", tmp_path)
+    encoder = baseline("CLIP ViT-B/16", tmp_path)
     assert not isinstance(encoder, Missing), encoder
     backbone = encoder.model.backbone
     assert torch.equal(backbone.patch_embed.proj.weight, state["visual.conv1.weight"])
@@ -116,9 +116,9 @@ def test_clip_in_openais_layout(tmp_path, archive, monkeypatch):
 
 
 def test_clip_without_its_projection_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setitem(comparators_module._CLIP, "depth", 2)
+    monkeypatch.setitem(baselines_module._CLIP, "depth", 2)
     torch.save({n: v for n, v in openai_clip().items() if n != "visual.proj"}, tmp_path / "ViT-B-16.pt")
-    found = comparator("CLIP ViT-B/16", tmp_path)
+    found = baseline("CLIP ViT-B/16", tmp_path)
     assert isinstance(found, Missing)
     assert "ViT-B-16.pt" in found.reason
 
@@ -173,7 +173,7 @@ def test_x3d_from_a_checkpoint(tmp_path):
     state = weights_by_name(net.state_dict())
     net.load_state_dict(state)
     torch.save({"model_state": state, "epoch": 1, "cfg": "yaml"}, tmp_path / "X3D_L.pyth")
-    encoder = comparator("X3D-L", tmp_path)
+    encoder = baseline("X3D-L", tmp_path)
     assert (encoder.frames, encoder.size, encoder.dim) == (16, 312, 2048)
     encoder.size = 64  # the same net, less work
     store = noise_store(1, 3)
@@ -189,18 +189,18 @@ def test_x3d_from_a_checkpoint(tmp_path):
 def test_slowfast_from_a_checkpoint_and_a_damaged_one(tmp_path):
     state = weights_by_name(SlowFast(50).state_dict())
     torch.save({"model_state": state}, tmp_path / "SLOWFAST_8x8_R50.pyth")
-    encoder = comparator("SlowFast R50", tmp_path)
+    encoder = baseline("SlowFast R50", tmp_path)
     assert (encoder.frames, encoder.size, encoder.dim) == (32, 256, 2304)
     (tmp_path / "SLOWFAST_8x8_R101.pyth").write_bytes((tmp_path / "SLOWFAST_8x8_R50.pyth").read_bytes())
-    found = comparator("SlowFast R101", tmp_path)
+    found = baseline("SlowFast R101", tmp_path)
     assert "does not fit SlowFast" in found.reason
     (tmp_path / "SLOWFAST_8x8_R101.pyth").write_bytes(b"cut short")
-    assert "cannot be read as plain weights" in comparator("SlowFast R101", tmp_path).reason
+    assert "cannot be read as plain weights" in baseline("SlowFast R101", tmp_path).reason
 
 
 def test_what_we_trained_is_found(tmp_path):
     save_encoder(tmp_path / "shotcol.safetensors", SceneEncoder(TINY, seed=2))
-    encoder = comparator("ShotCoL", trained_dir=tmp_path)
+    encoder = baseline("ShotCoL", trained_dir=tmp_path)
     assert (encoder.name, encoder.dim) == ("ShotCoL", TINY.width)
 
 

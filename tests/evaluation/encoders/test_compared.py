@@ -1,11 +1,8 @@
 """Which encoders a run compares: ours and what it learned from first, what is absent said, not lost."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.compared import (
@@ -14,7 +11,6 @@ from m2s_lib.evaluation.encoders.compared import (
     compared_encoders,
     found_table,
     our_name,
-    run_encoders,
     shown_encoder,
     train_compared,
 )
@@ -34,7 +30,7 @@ QUICK = ContrastiveConfig(epochs=2, batch=8, lr=1e-3, warmup_epochs=1, queue=16,
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A run after stage 04: files of E_shot, E_scene and no comparator."""
+    """A run after stage 04: files of E_shot, E_scene and no baseline."""
     run = tmp_path_factory.mktemp("run")
     save_encoder(run / "04_moco_training/scene_encoder.safetensors", SceneEncoder(TINY, seed=3))
     shot = ShotEncoder(ShotEncoderConfig.preset("test", out_dim=24), seed=4)
@@ -66,7 +62,7 @@ def test_ours_comes_first_then_what_it_learned_from_then_the_names(weights):
     assert found["random init"].values.shape == found["ours (co-watch)"].values.shape  # the same shape
 
 
-def test_where_nothing_was_trained_the_comparators_remain():
+def test_where_nothing_was_trained_the_baselines_remain():
     encoders, sources = compared_encoders(
         compared=["colour"], source="genre", scene_encoder=None, shot_encoder=None
     )
@@ -91,64 +87,6 @@ def test_a_file_of_another_encoder_is_refused(weights):
 def test_our_name_says_where_the_pairs_came_from(source, name):
     assert our_name(source) == name
     assert shown_encoder(["colour", RandomInit(TINY), name, SHOT_MEAN]) == name
-
-
-class FakeStage:
-    """What `run_encoders` asks of an open stage; `inputs` and `given_dirs` are what it recorded."""
-
-    def __init__(self, run, trained=True, comparators=False):
-        asked = SimpleNamespace(compared=["colour", "SimCLR"], weights_dir="", features_dir="f", hub=False)
-        self._stages = {
-            "01": (SimpleNamespace(device="cpu"), {}),
-            "02": (SimpleNamespace(), {"source": "genre"}),
-            "04": (asked, {"trained": trained, "comparators": ["SimCLR"] if comparators else []}),
-        }
-        names = {"01": "01_shot_encoding", "02": "02_movie_similarity", "04": "04_moco_training"}
-        self.run, self.names, self.inputs, self.given_dirs = run, names, [], []
-
-    def earlier(self, number):
-        parameters, metrics = self._stages[number]
-        name = self.names[number]
-        return SimpleNamespace(stage=name, folder=self.run / name, parameters=parameters, metrics=metrics)
-
-    def input(self, path):
-        place = self.run / path
-        assert place.exists()
-        self.inputs.append(place.relative_to(self.run).as_posix())
-        return place
-
-    def given(self, value):
-        self.given_dirs.append(value)
-        return value
-
-
-def names_of(encoders):
-    return [e if isinstance(e, str) else e.name for e in encoders]
-
-
-def test_a_run_gives_what_its_stages_wrote_and_records_what_it_read(weights):
-    stage = FakeStage(weights, comparators=True)
-    encoders, sources = run_encoders(stage)
-    assert names_of(encoders) == ["ours (genre)", SHOT_MEAN, "colour", "SimCLR"]
-    assert sorted(stage.inputs) == [
-        "01_shot_encoding/shot_encoder.safetensors",
-        "04_moco_training/comparators",
-        "04_moco_training/scene_encoder.safetensors",
-    ]
-    assert stage.given_dirs == ["", "f"]
-    assert sources.trained_dir == weights / "04_moco_training/comparators"
-    assert sources.features_dir == "f"
-    assert torch.device(sources.device) == torch.device("cpu")
-
-
-def test_a_run_without_training_has_neither_ours_nor_e_shot(weights, tmp_path):
-    stage = FakeStage(weights, trained=False)
-    assert names_of(run_encoders(stage)[0]) == [SHOT_MEAN, "colour", "SimCLR"]
-    assert stage.inputs == ["01_shot_encoding/shot_encoder.safetensors"]
-    stage = FakeStage(tmp_path, trained=False)  # films that came as ready features: no E_shot either
-    encoders, sources = run_encoders(stage)
-    assert names_of(encoders) == ["colour", "SimCLR"]
-    assert (stage.inputs, sources.trained_dir) == ([], "")
 
 
 def test_only_what_is_compared_and_trained_here_is_trained(tmp_path):

@@ -3,11 +3,7 @@ import pandas as pd
 import pytest
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.encoders.computed_features import (
-    computed_features,
-    read_features_file,
-    write_features_file,
-)
+from m2s_lib.evaluation.encoders.computed_features import computed_features, read_features_file
 from m2s_lib.evaluation.encoders.weight_files import Missing
 
 ITEMS = ["-abc", "x1", "x2"]
@@ -18,13 +14,13 @@ def values(n=3, d=4):
 
 
 def test_features_come_back_in_the_order_asked_for(tmp_path):
-    write_features_file(tmp_path / "merlot_reserve" / "lvu.npz", ITEMS, values())
+    (tmp_path / "merlot_reserve").mkdir()
+    np.savez(tmp_path / "merlot_reserve" / "lvu.npz", items=np.array(ITEMS), features=values())
     found = computed_features("Merlot Reserve", tmp_path, "lvu", ["x2", "gone", "-abc"])
     np.testing.assert_array_equal(found.values[[0, 2]], values()[[2, 0]])
     assert np.isnan(found.values[1]).all()
     assert found.missing == ("gone",)
     assert (found.n_found, found.n_listed, found.found.tolist()) == (2, 3, [True, False, True])
-    assert str(found) == "Merlot Reserve: 2 of 3 items, 4 numbers each"
 
 
 def test_absent_features_say_where_to_put_them(tmp_path):
@@ -75,7 +71,7 @@ def test_wrong_features_are_refused(tmp_path, change, width, message):
 
 def test_features_of_other_items_and_damaged_files_are_refused(tmp_path):
     path = tmp_path / "lvu.npz"
-    write_features_file(path, ITEMS, values())
+    np.savez(path, items=np.array(ITEMS), features=values())
     with pytest.raises(M2SError, match="features of other items: none of 2 is among its 3 .*asked for 'tt1'"):
         read_features_file(path, ["tt1", "tt2"])
     path.write_bytes(path.read_bytes()[:200])

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.encoders.baselines import TRAINED_HERE, comparator
+from m2s_lib.evaluation.encoders.baselines import TRAINED_HERE, baseline
 from m2s_lib.evaluation.encoders.trained_baselines import train_comparator
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
 from m2s_lib.training.config import ContrastiveConfig
@@ -32,7 +32,7 @@ def test_training_writes_what_the_registry_finds(name, stores, tmp_path):
     encoder, log = train_comparator(name, stores, TINY, QUICK, tmp_path)
     assert len(log) == 3 * (36 // 8)
     assert np.isfinite(log["loss"]).all()
-    again = comparator(name, trained_dir=tmp_path)
+    again = baseline(name, trained_dir=tmp_path)
     shots = torch.from_numpy(stores["f1"].scene(0, 4))
     with torch.inference_mode():
         a, b = (e.embed(shots[None]) for e in (encoder, again))

@@ -1,4 +1,4 @@
-"""Times, themes and readings over rows, against hand-worked ones."""
+"""Times, themes and readings over settings, against hand-worked ones."""
 
 import io
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from m2s_lib.display.figures import alt_text
 from m2s_lib.display.figures.precision_by_share import themes_figure, worth_figure
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.metrics import wilson
@@ -13,20 +14,19 @@ from m2s_lib.evaluation.paper.ablation import (
     OTHER_READING,
     hyper_parameters,
     readings_compared,
-    row_encoders,
-    row_times,
+    setting_encoders,
+    setting_times,
     themes_by_metadata,
     worth_of_pairs,
 )
 from m2s_lib.evaluation.paper.tables import table1
-from m2s_lib.io import read_json, write_json, write_parquet
-from tests.evaluation.paper.test_repeats import rows, stage
+from tests.helpers.result_rows import rows
 
 
-def lines(row, repeat, seconds, status="done", reason=""):
+def lines(setting, repeat, seconds, status="done", reason=""):
     stages = ["03_scene_mining", "04_moco_training"]
     table = pd.DataFrame({"stage": stages, "compute_s": seconds, "status": status, "reason": reason})
-    return table.assign(row=row, repeat=repeat, folder=f"{row}-{repeat}".replace(" ", "_"))
+    return table.assign(setting=setting, repeat=repeat, folder=f"{setting}-{repeat}".replace(" ", "_"))
 
 
 def test_times_are_means_over_repeats_relative_to_the_first_row():
@@ -39,7 +39,7 @@ def test_times_are_means_over_repeats_relative_to_the_first_row():
             lines("row 1, above median", "a", [10.0, 20.0]),
         ]
     )
-    found = row_times(table).set_index("row")
+    found = setting_times(table).set_index("setting")
     assert found["training"].tolist() == pytest.approx([1, 3, np.nan, 1], nan_ok=True)
     assert found.loc["row 9", "all_stages"] == pytest.approx(70 / 30)
     assert found["time_published"].tolist() == pytest.approx([1, 3, 0.5, np.nan], nan_ok=True)
@@ -48,70 +48,75 @@ def test_times_are_means_over_repeats_relative_to_the_first_row():
     assert found.loc["row 9", "frames"] == 3
 
 
-@pytest.fixture
-def mined(tmp_path):
-    """Two rows with 03's tables; the second's themes are not known."""
-    table = pd.concat([lines("row 1", "", [1, 1]), lines("row 10", "", [1, 1])])
-    write_parquet(table.rename(columns={"row": "setting"}), tmp_path / "settings.parquet")
-    folders = [tmp_path / "settings" / f / "03_scene_mining" for f in table["folder"].unique()]
-    theme = pd.DataFrame(
-        {"encoder": ["cowatch", "cowatch", "colour"], "theme": ["duel", "heist", "duel"],
-         "n_pairs": [4, 6, 5], "n_same": [3, 3, 5], "precision": [0.75, 0.5, 1.0]}
-    )  # fmt: skip
-    for folder, themes in zip(folders, (theme, theme[:0]), strict=True):
-        folder.mkdir(parents=True)
-        write_parquet(themes, folder / "precision_by_theme.parquet")
-        chance = pd.DataFrame({"encoder": ["cowatch", "chance"], "mean": [0.6, 0.25]})
-        write_parquet(chance, folder / "mining_precision.parquet")
-    open_stage = stage(tmp_path)
-    read = open_stage.read_parquet
-    open_stage.read_parquet = lambda path, columns=None: read(path, columns)
-    return open_stage
+def test_times_of_one_setting_without_seconds():
+    """A run of one setting does not know its seconds by stage."""
+    table = lines("row 1", "", np.nan).assign(compute_s=None)
+    found = setting_times(table).iloc[0]
+    assert np.isnan(found[["training", "all_stages"]].astype(float)).all()
+    assert found["status"] == "done"
 
 
-def test_themes_are_those_of_the_rows_own_metadata(mined):
-    found = themes_by_metadata(mined)
-    assert found["row"].unique().tolist() == ["row 1"]
+def test_no_stage_has_no_times():
+    found = setting_times(lines("row 1", "", [1, 1])[:0])
+    assert found.empty
+    assert {"setting", "training", "all_stages", "status", "reason"} <= set(found.columns)
+
+
+def of(setting, table, repeat=""):
+    """A table of a setting, as `stage_tables` gives it."""
+    return {"setting": setting, "repeat": repeat}, table
+
+
+THEMES = pd.DataFrame(
+    {"encoder": ["cowatch", "cowatch", "colour"], "theme": ["duel", "heist", "duel"],
+     "n_pairs": [4, 6, 5], "n_same": [3, 3, 5], "precision": [0.75, 0.5, 1.0]}
+)  # fmt: skip
+PRECISION = pd.DataFrame({"encoder": ["cowatch", "chance"], "mean": [0.6, 0.25]})
+
+
+def test_themes_are_those_of_the_settings_own_metadata():
+    found = themes_by_metadata([of("row 1", THEMES)], [of("row 1", PRECISION), of("row 10", PRECISION)])
+    assert found["setting"].unique().tolist() == ["row 1"]
     assert found["metadata"].unique().tolist() == ["cowatch"]
-    told = found.set_index("theme")
-    assert told["precision"].to_dict() == {"all": 0.6, "duel": 0.75, "heist": 0.5}
-    assert told["n_pairs"].to_dict() == {"all": 10, "duel": 4, "heist": 6}
-    assert told.loc["all", "chance"] == 0.25
-    assert (told["ci_low"] < told["precision"]).all()
+    by_theme = found.set_index("theme")
+    assert by_theme["precision"].to_dict() == {"all": 0.6, "duel": 0.75, "heist": 0.5}
+    assert by_theme["n_pairs"].to_dict() == {"all": 10, "duel": 4, "heist": 6}
+    assert by_theme.loc["all", "chance"] == 0.25
+    assert (by_theme["ci_low"] < by_theme["precision"]).all()
     fig = themes_figure(found)
     fig.savefig(io.BytesIO(), dpi=60)
     assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["heist", "duel"]  # the best on top
-    assert "highest 0.75 for duel by cowatch" in fig.m2s_alt
+    assert "highest 0.75 for duel by cowatch" in alt_text(fig)
 
 
-def test_what_each_rows_encoder_was(mined):
-    for folder, about in (
-        ("row_1-", {"scene_encoder": "tiny", "scene_weights": ""}),
-        ("row_10-", {"scene_encoder": "mvitv2_test", "scene_weights": "weights/clip.safetensors"}),
-    ):
-        (mined.run_dir / "settings" / folder / "04_moco_training").mkdir()
-        write_json(mined.run_dir / "settings" / folder / "04_moco_training/run.json", {"parameters": about})
-    mined.read_json = lambda path: read_json(mined.run_dir / path)
-    told = row_encoders(mined)
-    assert told == {"row 1": "tiny", "row 10": "mvitv2_test, from clip.safetensors"}
-    table = table1(rows(0.4).assign(split="val"), told)
+def test_themes_without_a_chance_level():
+    found = themes_by_metadata([of("row 1", THEMES)], []).set_index("theme")
+    assert found.loc["all", "precision"] == 0.6
+    assert np.isnan(found.loc["all", "chance"])
+
+
+def test_what_each_settings_encoder_was():
+    encoders = setting_encoders(
+        {
+            "row 1": {"scene_encoder": "tiny", "scene_weights": ""},
+            "row 10": {"scene_encoder": "mvitv2_test", "scene_weights": "weights/clip.safetensors"},
+        }
+    )
+    assert encoders == {"row 1": "tiny", "row 10": "mvitv2_test, from clip.safetensors"}
+    table = table1(rows(0.4).assign(split="val"), encoders)
     assert "row 1: tiny" in set(table["encoder"])
 
 
-def test_themes_that_are_not_known_are_no_lines(tmp_path):
-    write_parquet(
-        lines("row 1", "", [1, 1]).rename(columns={"row": "setting"}), tmp_path / "settings.parquet"
-    )
-    open_stage = stage(tmp_path)
-    found = themes_by_metadata(open_stage)
-    assert list(found.columns)[:3] == ["row", "metadata", "theme"]
+def test_themes_that_are_not_known_are_no_lines():
+    found = themes_by_metadata([], [])
+    assert list(found.columns)[:3] == ["setting", "metadata", "theme"]
     assert found.empty
     with pytest.raises(M2SError, match="no theme to draw"):
         themes_figure(found)
 
 
 def test_what_the_other_reading_changes():
-    both = pd.concat([rows(0.4, task="genre"), rows(0.3, row=OTHER_READING), rows(0.9, encoder="colour")])
+    both = pd.concat([rows(0.4, task="genre"), rows(0.3, setting=OTHER_READING), rows(0.9, encoder="colour")])
     found = readings_compared(both)
     assert found[["task", "best_half", "above_median"]].values.tolist() == [["genre", 0.4, 0.3]]
     assert found["difference"].item() == pytest.approx(-0.1)
@@ -140,25 +145,19 @@ def test_supplementary_table_1_beside_what_was_trained():
     assert hyper_parameters(pd.DataFrame())["here"].isna().all()
 
 
-def worth(tmp_path, *precisions):
+def worth(*precisions):
     """worth_of_pairs of a run whose repeats keep 4 or 8 pairs, with these precisions."""
-    repeats = [lines("row 1", str(i), [1, 1]) for i in range(len(precisions))]
-    write_parquet(
-        pd.concat([*repeats, lines("row 10", "0", [1, 1])]).rename(columns={"row": "setting"}),
-        tmp_path / "settings.parquet",
-    )
+    tables = []
     for i, values in enumerate([*precisions, [0.0, 0.0]]):
-        name = f"row_1-{i}" if i < len(precisions) else "row_10-0"
-        folder = tmp_path / "settings" / name / "03_scene_mining"
-        folder.mkdir(parents=True)
         table = pd.DataFrame({"ratio": [0.5, 1.0], "lowest_score": [2.0 + i, 1.0], "n_pairs": [4, 8]})
         same = (table["n_pairs"] * values).round().astype(int)
-        write_parquet(table.assign(n_same=same, precision=values), folder / "precision_by_share.parquet")
-    return worth_of_pairs(stage(tmp_path))
+        name = ("row 1", str(i)) if i < len(precisions) else ("row 10", "0")
+        tables.append(of(name[0], table.assign(n_same=same, precision=values), name[1]))
+    return worth_of_pairs(tables)
 
 
-def test_worth_is_a_mean_over_repeats_of_the_first_row(tmp_path):
-    found = worth(tmp_path, [0.75, 0.5], [1.0, 0.25], [0.5, 0.75])
+def test_worth_is_a_mean_over_repeats_of_the_first_setting():
+    found = worth([0.75, 0.5], [1.0, 0.25], [0.5, 0.75])
     assert found["ratio"].tolist() == [0.5, 1.0]
     assert found["precision"].tolist() == [0.75, 0.5]
     assert found["lowest_score"].tolist() == [3.0, 1.0]
@@ -167,14 +166,14 @@ def test_worth_is_a_mean_over_repeats_of_the_first_row(tmp_path):
     assert found.loc[0, ["ci_low", "ci_high"]].tolist() == pytest.approx([0.75 - half, 0.75 + half])
 
 
-def test_worth_of_one_repeat_has_an_interval_over_its_pairs(tmp_path):
-    found = worth(tmp_path, [0.75, 0.5])
+def test_worth_of_one_repeat_has_an_interval_over_its_pairs():
+    found = worth([0.75, 0.5])
     assert found.loc[0, ["ci_low", "ci_high"]].tolist() == pytest.approx(wilson(3, 4))
     assert found["repeats"].tolist() == [1, 1]
 
 
-def test_worth_is_drawn_against_share_and_score(tmp_path):
-    table = worth(tmp_path, [0.8, 0.5], [0.9, 0.4])
+def test_worth_is_drawn_against_share_and_score():
+    table = worth([0.8, 0.5], [0.9, 0.4])
     fig = worth_figure(table, chance=0.3)
     fig.savefig(io.BytesIO(), dpi=60)
     left, right = fig.axes
@@ -182,10 +181,10 @@ def test_worth_is_drawn_against_share_and_score(tmp_path):
     assert right.lines[0].get_ydata().tolist() == pytest.approx([0.85, 0.45])
     ends = [[y for _, y in segment] for segment in left.collections[0].get_segments()]
     assert ends == [pytest.approx(row) for row in table[["ci_low", "ci_high"]].clip(0, 1).to_numpy()]
-    assert "0.85 when 50% of each film pair's are kept, 0.45 when 100% are" in fig.m2s_alt
+    assert "0.85 when 50% of each film pair's are kept, 0.45 when 100% are" in alt_text(fig)
     with pytest.raises(M2SError, match="no precision to draw"):
         worth_figure(table[:0])
 
 
-def test_worth_of_unknown_themes_has_no_line(mined):
-    assert worth_of_pairs(mined).empty
+def test_worth_of_unknown_themes_has_no_line():
+    assert worth_of_pairs([]).empty

@@ -1,4 +1,4 @@
-"""Claims as paired differences: seen, not seen, the opposite, not measurable, each from hand-made results."""
+"""Claims as paired differences: shown, undecided, opposite, not measurable, each from hand-made results."""
 
 import numpy as np
 import pandas as pd
@@ -7,17 +7,16 @@ import pytest
 from m2s_lib.display.figures.claims import claims_figure
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.paper.claims import (
+    AS_GOOD,
     CLAIMS,
     FOUR_SHOTS,
     NOT_MEASURABLE,
-    NOT_SEEN,
-    OPPOSITE,
-    SEEN,
     measure_claims,
 )
 from m2s_lib.evaluation.paper.published import read_settings
-from m2s_lib.runs.profiles import load_profile
-from tests.evaluation.paper.test_repeats import rows
+from m2s_lib.evaluation.paper.statistics import OPPOSITE, SHOWN, UNDECIDED
+from m2s_lib.runs.parameters import load_profile
+from tests.helpers.result_rows import rows
 
 
 def verdicts(table: pd.DataFrame) -> dict:
@@ -31,14 +30,14 @@ METADATA = ("row 1 against row 10", "LVU top-1, mean of its tasks")
 @pytest.mark.parametrize(
     ("other", "verdict"),
     [
-        ((0.10, 0.21, 0.30), SEEN),  # 0.3 better each time, whatever the world
+        ((0.10, 0.21, 0.30), SHOWN),  # 0.3 better each time, whatever the world
         ((0.70, 0.81, 0.90), OPPOSITE),
-        ((0.10, 0.81, 0.50), NOT_SEEN),
+        ((0.10, 0.81, 0.50), UNDECIDED),
     ],
 )
 def test_effects_are_paired(other, verdict):
     table = pd.concat([
-        rows(0.4, 0.5, 0.6), rows(*other, row="row 10", encoder="ours (random)"),
+        rows(0.4, 0.5, 0.6), rows(*other, setting="row 10", encoder="ours (random)"),
         rows(0.9, 0.9, 0.9, encoder="ours (co-watch) (permuted labels)"),
     ])  # fmt: skip
     found = verdicts(table)[METADATA]
@@ -46,6 +45,16 @@ def test_effects_are_paired(other, verdict):
     assert found.effect == pytest.approx(0.5 - np.mean(other))
     assert found.repeats == 3
     assert found.why == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "verdict"),
+    [((0.40, 0.51, 0.60), AS_GOOD), ((0.10, 0.21, 0.30), SHOWN), ((0.10, 0.81, 0.50), UNDECIDED)],
+)
+def test_as_well_as_is_tested_by_two_one_sided_tests(other, verdict):
+    table = pd.concat([rows(0.4, 0.5, 0.6), rows(*other, setting="row 14")])
+    found = verdicts(table)["row 1 against row 14", "LVU top-1, mean of its tasks"]
+    assert found.verdict == verdict
 
 
 def test_a_measure_is_the_mean_over_its_tasks():
@@ -70,8 +79,8 @@ def test_what_was_not_measured_is_said_once():
     assert len(found) == len(CLAIMS)
 
 
-def test_rows_whose_encoders_differ_name_them():
-    table = pd.concat([rows(0.4, 0.5), rows(0.1, 0.1, row="row 14"), rows(0.1, 0.1, row="row 2")])
+def test_settings_whose_encoders_differ_name_them():
+    table = pd.concat([rows(0.4, 0.5), rows(0.1, 0.1, setting="row 14"), rows(0.1, 0.1, setting="row 2")])
     told = {"row 1": "tiny", "row 2": "tiny", "row 14": "tiny, from shot_encoder.safetensors"}
     found = set(measure_claims(table, encoders=told)["compared"])
     assert "row 1 (tiny) against row 14 (tiny, from shot_encoder.safetensors)" in found
@@ -88,27 +97,26 @@ def test_claims_name_rows_of_table_1():
     named = {side[0] for c in CLAIMS for side in (c.better, c.worse)}
     assert named - numbers == {FOUR_SHOTS}
     profile = load_profile("claims")
-    assert set(profile.settings) - numbers == {FOUR_SHOTS}
-    assert "03" not in profile.settings[FOUR_SHOTS]  # its encoder is that of nine shots
+    assert set(profile.rows) - numbers == {FOUR_SHOTS}
+    assert "03" not in profile.rows[FOUR_SHOTS]  # its encoder is that of nine shots
 
 
 def test_every_row_of_the_claims_profile_is_compared():
     named = {side[0] for c in CLAIMS for side in (c.better, c.worse)}
-    assert set(load_profile("claims").settings) <= named
+    assert set(load_profile("claims").rows) <= named
 
 
 def test_the_figure_draws_what_has_an_effect():
-    table = pd.concat([rows(0.4, 0.5, 0.6), rows(0.1, 0.21, 0.3, row="row 10", encoder="ours (random)")])
+    table = pd.concat([rows(0.4, 0.5, 0.6), rows(0.1, 0.21, 0.3, setting="row 10", encoder="ours (random)")])
     claims = measure_claims(table)
     fig = claims_figure(claims)
     assert "1 differences" in fig.m2s_alt
-    assert "1 with an interval above 0, 0 below" in fig.m2s_alt
-    words = " ".join(t.get_text() for t in fig.texts)
-    assert "metadata helps: co-watch beats random film pairs" in words
-    assert "the base setting against random film pairs: LVU top-1, mean of its tasks" in words
-    (drawn,) = claims[claims["effect"].notna()].to_dict("records")
-    interval, mean, _ = fig.axes[0].lines
-    assert list(interval.get_xdata()) == [100 * drawn["ci_low"], 100 * drawn["ci_high"]]
-    assert mean.get_xdata()[0] == 100 * drawn["effect"]
+    assert "1 shown, 0 the opposite" in fig.m2s_alt
+    labels = [(t.get_text(), t.get_fontweight()) for t in fig.axes[0].get_yticklabels()]
+    assert labels == [
+        ("metadata helps: co-watch beats random film pairs", "bold"),
+        ("row 1 against row 10: LVU top-1, mean of its tasks", "normal"),
+    ]
+    assert [line.get_ydata()[0] for line in fig.axes[0].lines[:2]] == [1, 1]  # the interval and the mean
     with pytest.raises(M2SError, match="no claim has an effect to draw"):
         claims_figure(claims[claims["effect"].isna()])

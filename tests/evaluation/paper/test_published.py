@@ -9,12 +9,16 @@ from m2s_lib.evaluation.lvu.files import SUPP_TABLE_1, TASKS
 from m2s_lib.evaluation.metrics import Measured
 from m2s_lib.evaluation.paper.published import (
     FILES,
+    LATER,
+    LATER_FILE,
     PAPER_DIR,
     beside_measured,
+    is_ours,
+    read_later,
     read_published,
     read_settings,
-    side_by_side,
 )
+from m2s_lib.evaluation.paper.styled import DASH, side_by_side, side_by_side_text
 from m2s_lib.evaluation.results import result_row, result_table
 
 
@@ -51,9 +55,8 @@ def test_every_cell_of_every_table_is_there_once(table, numbers, models, columns
 
 def test_all_tables_together():
     assert len(read_published()) == 135 + 99 + 6 + 9 + 20 + 36 + 63 + 16
-    assert sorted(p.name for p in PAPER_DIR.glob("*.csv") if "settings" not in p.name) == sorted(
-        FILES.values()
-    )
+    files = sorted(p.name for p in PAPER_DIR.glob("*.csv") if "settings" not in p.name)
+    assert files == sorted([*FILES.values(), LATER_FILE])
 
 
 def test_spot_checks():
@@ -139,15 +142,48 @@ def test_published_and_measured_stand_side_by_side_and_gaps_say_so():
     assert cells.loc[("CLIP", "place"), "measured"] == pytest.approx(40)
     assert np.isnan(cells.loc[("OT", "place"), "measured"])
     assert np.isnan(cells.loc[("colour", "place"), "published"])
-    text = side_by_side(table)
+    text = side_by_side_text(table)
     ours = text.loc["Ours (co-watch)"]
-    assert ours["place [top-1]", "published"] == "68.2"
-    assert ours["place [top-1]", "measured"] == "50.0 [40.0, 60.0] (n = 80, found 80 of 86)"
-    assert ours["view [MSE]", "measured"] == "3.100 [3.000, 3.200] (n = 86)"
-    assert ours["like [MSE]", "published"] == "0.192"
-    assert ours["genre [top-1]", "measured"] == "not measured"
-    assert text.loc["colour"]["place [top-1]", "published"] == "not published"
-    assert (text.loc["OT"].xs("measured", level=1) == "not measured").all()
+    assert ours["published", "place [top-1]"] == "68.2"
+    assert ours["measured", "place [top-1]"] == "50.0 [40.0, 60.0] (n = 80, found 80 of 86)"
+    assert ours["measured", "view [MSE]"] == "3.100 [3.000, 3.200] (n = 86)"
+    assert ours["published", "like [MSE]"] == "0.192"
+    assert ours["measured", "genre [top-1]"] == DASH
+    assert text.loc["colour"]["published", "place [top-1]"] == DASH
+    assert (text.loc["OT"]["measured"] == DASH).all()
+    assert list(dict.fromkeys(text.columns.get_level_values(0))) == ["published", "measured"]
+
+
+def test_the_table_to_look_at_escapes_folds_and_names_its_sources():
+    rows = result_table([measured("<b>", 0.5), measured("an encoder without a number", np.nan)])
+    published = pd.concat([read_published(["Table 2"]), read_later("Table 2")])
+    shown = side_by_side(beside_measured(published, rows))
+    assert "an encoder without a number" not in shown.data.index
+    page = shown.to_html()
+    assert "No number at all, so without a row: an encoder without a number." in page
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
+    assert ">50.0<br>[40.0, 60.0]<br>(n = 80, found 80 of 86)</td>" in page
+    assert "after the paper: S5 (CVPR 2023): second-hand: in HERMES, ICCV 2025, table of LVU." in page
+    assert shown.data.loc["after the paper: HERMES (ICCV 2025)"]["published", "place [top-1]"] == "90"
+
+
+def test_later_numbers_have_a_source_and_a_column_of_the_tables():
+    for table, models in (("Table 2", 3), ("Table 4", 5)):
+        later = read_later(table)
+        assert later["model"].nunique() == models
+        assert later["model"].str.startswith(LATER).all()
+        assert (later["reference"].str.len() > 20).all()
+        assert not later.duplicated(["model", "column", "metric"]).any()
+    assert set(read_later("Table 2")["column"]) < set(read_published(["Table 2"])["column"])
+    assert read_later("Table 5").empty
+
+
+def test_permuted_labels_are_not_ours():
+    names = pd.Series(
+        ["ours (co-watch)", "ours (random), joined", "ours (co-watch) (permuted labels)", "MoCo"]
+    )
+    assert is_ours(names).tolist() == [True, True, False, False]
 
 
 def test_seeds_become_their_mean():
@@ -182,7 +218,7 @@ def test_two_encoders_of_one_model_have_rows_of_their_own():
     table = beside_measured(read_published(["Table 2"]), rows, same=same)
     ours = table[(table["model"] == "Ours") & (table["column"] == "place") & (table["metric"] == "top-1")]
     assert ours["measured"].tolist() == pytest.approx([50, 20])
-    assert len(side_by_side(table)) == 10 + 1
+    assert len(side_by_side_text(table)) == 10 + 1
 
 
 def test_bad_input_is_named(tmp_path):

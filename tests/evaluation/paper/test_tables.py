@@ -1,10 +1,10 @@
-"""The paper's tables from results of one run and of rows."""
+"""The paper's tables from results of one setting and of several."""
 
 import pandas as pd
 import pytest
 
 from m2s_lib.evaluation.paper.tables import TABLES, paper_tables, table1
-from tests.evaluation.paper.test_repeats import rows
+from tests.helpers.result_rows import rows
 
 
 def cell(table: pd.DataFrame, model: str, column: str, metric: str = "top-1") -> pd.Series:
@@ -12,11 +12,12 @@ def cell(table: pd.DataFrame, model: str, column: str, metric: str = "top-1") ->
     return found.iloc[0]
 
 
-def test_table_1_has_our_encoder_in_every_row_that_was_run():
+def test_table_1_has_our_encoder_in_every_setting_that_was_run():
     table = pd.concat([
-        rows(0.4, 0.5, split="val", task="scene"), rows(0.2, 0.3, split="val", task="scene", row="row 10"),
+        rows(0.4, 0.5, split="val", task="scene"),
+        rows(0.2, 0.3, split="val", task="scene", setting="row 10"),
         rows(0.9, 0.9, split="val", task="scene", encoder="MoCo"), rows(0.1, 0.1, task="scene"),
-        rows(0.3, split="val", task="scene", row="a row of one's own"),
+        rows(0.3, split="val", task="scene", setting="a setting of one's own"),
     ])  # fmt: skip
     found = table1(table)
     first = cell(found, "30K films, 9-1, co-watch", "place")
@@ -29,7 +30,7 @@ def test_table_1_has_our_encoder_in_every_row_that_was_run():
 
 def test_other_tables_are_the_base_case_without_controls():
     table = pd.concat([
-        rows(0.5), rows(0.9, row="row 10", encoder="ours (random)"),
+        rows(0.5), rows(0.9, setting="row 10", encoder="ours (random)"),
         rows(0.8, encoder="ours (co-watch) (permuted labels)"), rows(0.3, encoder="CLIP ViT-B/16"),
         rows(0.6, benchmark="MCD", task="sex", metric="AP"),
         rows(0.2, benchmark="MCD", task="sex", metric="AP", encoder="colour"),
@@ -42,3 +43,15 @@ def test_other_tables_are_the_base_case_without_controls():
     assert cell(tables["table5"], "colour", "sex", "AP")["measured"] == pytest.approx(20)
     assert "colour" not in set(tables["supp_table3"]["model"])  # it names its models
     assert tables["table3"]["measured"].isna().all()
+    assert (
+        cell(tables["table4"], "after the paper: TranS4mer (CVPR 2023)", "scene boundaries", "AP")[
+            "published"
+        ]
+        == 60.8
+    )
+
+
+def test_nothing_measured_leaves_the_papers_numbers():
+    tables = paper_tables(rows(0.5)[:0])
+    assert all(t["measured"].isna().all() for t in tables.values())
+    assert tables["table1"]["published"].notna().sum() == 135

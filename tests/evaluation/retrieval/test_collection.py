@@ -8,9 +8,10 @@ import pytest
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.encoders import ColourEncoder, embed_scenes
-from m2s_lib.evaluation.retrieval.collection import EmbeddingFiles, read_collection, scene_labels
+from m2s_lib.evaluation.retrieval.collection import read_vectors, scene_labels, write_vectors
 from m2s_lib.films.store.shot_store import open_stores
 from m2s_lib.io import write_json, write_parquet
+from m2s_lib.stages.gather import read_collection
 from tests.helpers.display_stores import make_store
 
 N = 4
@@ -35,26 +36,19 @@ def run(tmp_path):
     scenes = pd.DataFrame(rows, columns=["film_id", "shot", "n_shots", "start_s", "end_s"])
     write_parquet(scenes, last / "scenes.parquet")
     stores = open_stores(first / "shots")
-    files = EmbeddingFiles(last, len(scenes))
     colours = embed_scenes(ColourEncoder(), stores, scenes)
-    for name, values in (("colour", colours), ("other one", np.eye(5, 7, dtype=np.float32))):
-        files(name, values.shape[1])[:] = values
-    files.finish()
+    write_vectors(last, [("colour", colours), ("other one", np.eye(5, 7, dtype=np.float32))])
     return tmp_path
 
 
-def test_embeddings_are_filled_as_files_and_named_when_all_are_there(tmp_path):
+def test_vectors_are_files_by_encoder_mapped_into_memory(tmp_path):
     values = {"E_scene": np.eye(5, 7, dtype=np.float32), "E_shot mean": np.ones((5, 3), np.float32)}
-    files = EmbeddingFiles(tmp_path, 5)
-    for name, x in values.items():
-        files(name, x.shape[1])[:] = x
-    assert not (tmp_path / "embeddings.npy").exists()
-    found = files.finish()
-    np.save(tmp_path / "expected.npy", values["E_scene"])
-    assert (tmp_path / "embeddings.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
+    found = write_vectors(tmp_path, values.items())
     named = json.loads((tmp_path / "encoders.json").read_text())
     assert named == {"E_scene": "embeddings.npy", "E_shot mean": "encoders/1_e_shot_mean.npy"}
+    assert list(read_vectors(tmp_path, 5)) == list(found) == list(values)
     for name, x in found.items():
+        assert isinstance(x, np.memmap)
         np.testing.assert_array_equal(x, values[name])
     assert sorted(p.name for p in tmp_path.rglob(".*")) == []
 

@@ -7,15 +7,7 @@ from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.retrieval import index as retrieval
-from m2s_lib.evaluation.retrieval.index import (
-    MappedIndex,
-    build_index,
-    load_index,
-    precision_at_k,
-    query_precision,
-    save_index,
-    search,
-)
+from m2s_lib.evaluation.retrieval.index import precision_at_k, query_precision, search, write_index
 
 
 def brute_force(embeddings, queries, k, allowed):
@@ -29,19 +21,18 @@ def brute_force(embeddings, queries, k, allowed):
     return distances, found
 
 
-def check(embeddings, queries, k, exclude=None, films=None):
+def check(embeddings, queries, k, keep=None, films=None):
     allowed = np.ones((len(queries), len(embeddings)), bool)
-    if exclude is not None:
-        allowed &= ~exclude
+    if keep is not None:
+        allowed &= keep
     if films is not None:
         allowed &= np.array([[a != b for b in films[1]] for a in films[0]])
     expected_distances, expected = brute_force(embeddings, queries, k, allowed)
-    for index in (build_index(embeddings), MappedIndex(embeddings)):
-        distances, found = search(index, embeddings, queries, k, exclude, films)
-        np.testing.assert_array_equal(found, expected)
-        np.testing.assert_allclose(distances, expected_distances, rtol=1e-6)
-        assert distances.dtype == np.float32
-        assert found.dtype == np.int64
+    distances, found = search(embeddings, queries, k, keep=keep, not_same=films)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-6)
+    assert distances.dtype == np.float32
+    assert found.dtype == np.int64
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (30, 1), (300, 16)])
@@ -65,7 +56,7 @@ def test_near_duplicates_far_from_the_origin_are_told_apart(n_queries):
 @pytest.mark.parametrize("n_queries", [2, 25])
 def test_equal_distances_come_in_the_order_of_their_index(n_queries):
     embeddings = np.tile(np.eye(4, dtype=np.float32), (60, 1))  # 60 copies of each: more than are fetched
-    _, found = search(build_index(embeddings), embeddings, np.repeat(embeddings[:1], n_queries, 0), 6)
+    _, found = search(embeddings, np.repeat(embeddings[:1], n_queries, 0), 6)
     assert found.tolist() == [[0, 4, 8, 12, 16, 20]] * n_queries
     check(embeddings, np.zeros((n_queries, 4), np.float32), 7)
 
@@ -75,7 +66,7 @@ def test_equal_distances_come_in_the_order_of_their_index(n_queries):
     n=st.integers(1, 60),
     d=st.integers(1, 5),
     k=st.integers(1, 8),
-    q=st.integers(1, 4),
+    q=st.sampled_from([1, 4, 25]),
     seed=st.integers(0, 99),
 )
 def test_filters_equal_brute_force(n, d, k, q, seed):
@@ -83,49 +74,66 @@ def test_filters_equal_brute_force(n, d, k, q, seed):
     embeddings = rng.integers(-2, 3, (n, d)).astype(np.float32)  # many ties
     queries = rng.integers(-2, 3, (q, d)).astype(np.float32)
     films = ([f"f{i}" for i in rng.integers(3, size=q)], [f"f{i}" for i in rng.integers(4, size=n)])
-    check(embeddings, queries, k, exclude=rng.random(n) < 0.3, films=films)
+    check(embeddings, queries, k, keep=rng.random(n) < 0.7, films=films)
     check(embeddings, queries, k, films=films)
 
 
 def test_one_film_may_fill_the_neighbourhood(monkeypatch):
     """The query's own film has more near scenes than are fetched; the answer must still be complete."""
-    monkeypatch.setattr(retrieval, "_MOST_FETCHED", 10)
+    monkeypatch.setattr(retrieval, "_largest", lambda *_: 0)
+    monkeypatch.setattr(retrieval, "_SPARE", 7)
     embeddings = np.arange(50, dtype=np.float32)[:, None]
     films = (["a"], ["a"] * 45 + ["b"] * 5)
-    distances, found = search(build_index(embeddings), embeddings, embeddings[:1], 3, not_same=films)
+    distances, found = search(embeddings, embeddings[:1], 3, not_same=films)
     assert found.tolist() == [[45, 46, 47]]
     assert distances.tolist() == [[45, 46, 47]]
 
 
-def test_nothing_left_to_find():
-    embeddings = np.eye(3, dtype=np.float32)
-    distances, found = search(
-        build_index(embeddings), embeddings, embeddings[:2], 2, exclude=np.ones(3, bool)
-    )
-    assert np.isinf(distances).all()
-    assert (found == -1).all()
+@pytest.mark.parametrize("n_queries", [2, 25])
+def test_nothing_left_to_find(n_queries):
+    embeddings, queries = np.eye(3, dtype=np.float32), np.ones((n_queries, 3), np.float32)
+    for filters in (
+        {"keep": np.zeros(3, bool)},
+        {"not_same": (["a"] * n_queries, ["a"] * 3)},
+    ):
+        distances, found = search(embeddings, queries, 2, **filters)
+        assert np.isinf(distances).all()
+        assert (found == -1).all()
+
+
+def test_queries_are_asked_for_in_parts(monkeypatch):
+    monkeypatch.setattr(retrieval, "_QUERIES", 3)
+    rng = np.random.default_rng(0)
+    embeddings = rng.standard_normal((40, 4), dtype=np.float32)
+    films = [f"f{i % 7}" for i in range(40)]
+    check(embeddings, embeddings[:8], 5, films=(films[:8], films))
+
+
+def test_a_mapped_file_is_searched_where_it_lies(tmp_path):
+    embeddings = np.random.default_rng(0).standard_normal((50, 8), dtype=np.float32)
+    np.save(tmp_path / "x.npy", embeddings)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for keep in (None, np.arange(50) % 2 == 0):
+        check(mapped, embeddings[:2], 4, keep=keep)
 
 
 def test_search_that_cannot_be():
     embeddings = np.eye(3, dtype=np.float32)
-    index = build_index(embeddings)
     with pytest.raises(M2SError, match="k is 0, expected 1 or more"):
-        search(index, embeddings, embeddings, 0)
+        search(embeddings, embeddings, 0)
     with pytest.raises(M2SError, match=r"queries have shape \(2, 4\), expected \[at least 1, 3\]"):
-        search(index, embeddings, np.zeros((2, 4), np.float32), 1)
-    with pytest.raises(M2SError, match="the index has 3 vectors of 3 numbers, the embeddings 2 of 3"):
-        search(index, embeddings[:2], embeddings, 1)
-    with pytest.raises(M2SError, match=r"exclude is int64 \(3,\), expected bool \(3,\)"):
-        search(index, embeddings, embeddings, 1, exclude=np.array([0, 1, 2]))
+        search(embeddings, np.zeros((2, 4), np.float32), 1)
+    with pytest.raises(M2SError, match=r"keep is int64 \(3,\), expected bool \(3,\)"):
+        search(embeddings, embeddings, 1, keep=np.array([0, 1, 2]))
     with pytest.raises(
         M2SError, match="not_same has 1 and 2 films, expected one for each of 3 queries and 3 scenes"
     ):
-        search(index, embeddings, embeddings, 1, not_same=(["a"], ["a", "b"]))
+        search(embeddings, embeddings, 1, not_same=(["a"], ["a", "b"]))
     with pytest.raises(M2SError, match=r"embeddings have shape \(0, 3\)"):
-        build_index(embeddings[:0])
+        search(embeddings[:0], embeddings, 1)
     embeddings[1, 0] = np.nan
-    with pytest.raises(M2SError, match="1 of 3 rows are not finite, the first is row 1"):
-        build_index(embeddings)
+    with pytest.raises(M2SError, match="embeddings: 1 of 3 rows are not finite, the first is row 1"):
+        search(embeddings, embeddings[:1], 1)
 
 
 def test_precision_at_k_by_hand():
@@ -162,34 +170,17 @@ def test_precision_that_cannot_be():
         precision_at_k(["a", "b"], [["a"] * 5], ks=(1,))
 
 
-def test_a_mapped_index_does_not_copy(tmp_path):
-    embeddings = np.random.default_rng(0).standard_normal((50, 8), dtype=np.float32)
-    np.save(tmp_path / "x.npy", embeddings)
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r+")
-    index = MappedIndex(mapped)
-    assert (index.ntotal, index.d) == (50, 8)
-    mapped[7] = 100  # seen by the index: it has the file's own memory
-    assert index.search(mapped[7:8], 1)[1].tolist() == [[7]]
-    with pytest.raises(M2SError, match="embeddings: 1 of 50 rows are not finite, the first is row 3"):
-        MappedIndex(np.where(np.arange(50)[:, None] == 3, np.nan, embeddings))
+def test_the_index_on_disk_is_for_faiss(tmp_path):
+    import faiss
 
-
-def test_an_index_survives_the_disk(tmp_path):
     embeddings = np.random.default_rng(0).standard_normal((50, 8), dtype=np.float32)
     path = tmp_path / "08" / "index.faiss"
-    save_index(build_index(embeddings), path)
+    write_index(embeddings, path)
     assert [p.name for p in path.parent.iterdir()] == ["index.faiss"]
-    for got, expected in zip(
-        search(load_index(path), embeddings, embeddings[:3], 4),
-        search(build_index(embeddings), embeddings, embeddings[:3], 4),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(got, expected)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(M2SError, match="index.faiss is no FAISS index or is damaged"):
-        load_index(path)
-    with pytest.raises(M2SError, match="nothing.faiss is missing"):
-        load_index(tmp_path / "nothing.faiss")
+    _, found = faiss.read_index(str(path)).search(embeddings[:3], 4)
+    np.testing.assert_array_equal(found, search(embeddings, embeddings[:3], 4)[1])
+    with pytest.raises(M2SError, match="1 of 1 rows are not finite"):
+        write_index(np.full((1, 2), np.inf), path)
 
 
 @pytest.mark.gpu

@@ -7,7 +7,6 @@ import torch
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.paper.mining_precision import scene_theme
-from m2s_lib.evaluation.retrieval.index import build_index
 from m2s_lib.evaluation.retrieval.search import (
     _chance,
     compare_retrieval,
@@ -63,7 +62,7 @@ def features_of(stores):
 def test_every_encoder_embeds_every_scene_as_a_loop_does(stores, weights):
     movie, scene, movie_path, scene_path = weights
     features, scenes = features_of(stores), scene_table(stores, 3, 2)
-    found = scene_embeddings(scenes, stores, features, movie_path, scene_path, batch=2, device="cpu")
+    found = dict(scene_embeddings(scenes, stores, features, movie_path, scene_path, batch=2, device="cpu"))
     assert list(found) == ["E_scene", "random init", "E_movie mean", "E_shot mean", "colour"]
     for row, (film, shot) in enumerate(zip(scenes.film_id, scenes.shot, strict=True)):
         own = features[film][shot : shot + 3]
@@ -85,7 +84,7 @@ def test_films_without_pictures_are_found_by_e_movies_features(tmp_path, weights
     }
     scenes = scene_table(plain, 3, 3)
     assert scenes.start_s.isna().all()
-    found = scene_embeddings(scenes, plain, features_of(plain), weights[2], None, batch=4, device="cpu")
+    found = dict(scene_embeddings(scenes, plain, features_of(plain), weights[2], None, batch=4, device="cpu"))
     assert list(found) == ["E_movie mean", "E_shot mean"]
 
 
@@ -150,7 +149,7 @@ def test_queries_are_the_one_asked_for_or_spread_over_all():
 
 def test_neighbours_are_the_nearest_of_other_films():
     scenes, themes, vectors = world()
-    found = nearest_scenes(build_index(vectors), vectors, scenes, 7, 4, themes)
+    found = nearest_scenes(vectors, scenes, 7, 4, themes)
     others = [j for j in range(30) if scenes.film_id[j] != "f1"]
     nearest = sorted(others, key=lambda j: np.linalg.norm(vectors[7] - vectors[j]))[:4]
     pd.testing.assert_frame_equal(
@@ -165,10 +164,30 @@ def test_neighbours_are_the_nearest_of_other_films():
 
 def test_without_themes_or_enough_neighbours():
     scenes, _, vectors = world(films=2, per_film=3)
-    found = nearest_scenes(build_index(vectors), vectors, scenes, 0, 10)
+    found = nearest_scenes(vectors, scenes, 0, 10)
     assert found.film_id.tolist() == ["f1"] * 3
     assert "label" not in found
     assert found.attrs["query_label"] == ""
+
+
+def test_one_film_or_unknown_themes_measure_nothing():
+    scenes, themes, vectors = world(films=1)
+    table, chance = compare_retrieval(scenes, {"noise": vectors}, themes)
+    assert table.empty
+    assert np.isnan(chance)
+    assert list(table.columns) == ["encoder", "metric", "value", "ci_low", "ci_high", "n"]
+    assert nearest_scenes(vectors, scenes, 0, 4, themes).empty
+    scenes, _, vectors = world()
+    assert compare_retrieval(scenes, {"noise": vectors}, {})[0].empty
+
+
+def test_one_scene_is_a_query_without_neighbours():
+    scenes, themes, vectors = world(films=1, per_film=1)
+    assert example_queries(scenes, 3) == [0]
+    found = nearest_scenes(vectors, scenes, 0, 4, themes)
+    assert found.empty
+    assert {*scenes.columns, "distance", "label"} == set(found.columns)
+    assert found.attrs["query_label"] == themes["f0"][0]
 
 
 def test_chance_is_the_share_of_pairs_of_different_films_by_counting():

@@ -1,0 +1,176 @@
+"""What the stages and settings of a run left, read for a later stage: tables, parameters, encoders.
+
+`evaluation` takes tables and plain values; these functions take an open stage, read the files for it and
+record them as its inputs.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.encoders.compared import compared_encoders
+from m2s_lib.evaluation.encoders.encoders import Encoder
+from m2s_lib.evaluation.paper.repeats import FIRST
+from m2s_lib.evaluation.results import RESULT_COLUMNS, result_table
+from m2s_lib.evaluation.retrieval.collection import SceneCollection, read_vectors
+from m2s_lib.evaluation.retrieval.query import QueryEncoders
+from m2s_lib.evaluation.scene_vectors import Sources
+from m2s_lib.films.store.shot_store import open_stores
+from m2s_lib.films.video.decoding import ScanConfig
+from m2s_lib.io import read_parquet
+from m2s_lib.method.device import pick_device
+from m2s_lib.runs import record
+from m2s_lib.stages import paths
+
+
+def run_encoders(stage, *, beside: str | os.PathLike = "") -> tuple[list[str | Encoder], Sources]:
+    """`compared_encoders` with what a run's stages 01, 02 and 04 recorded and wrote.
+
+    Args:
+        stage: an open stage (`m2s_lib.runs.open_stage`) after 04.
+        beside: a second E_scene whose features are put beside the first's (Table 1, row 13), '' for none.
+    """
+    first, fourth = stage.earlier("01"), stage.earlier("04")
+    asked, made = fourth.parameters, fourth.metrics
+    has_shot_encoder = (stage.run_dir / paths.SHOT_ENCODER).is_file()
+    return compared_encoders(
+        compared=asked.compared,
+        source=stage.earlier("02").metrics["source"],
+        scene_encoder=stage.input(paths.SCENE_ENCODER) if made["trained"] else None,
+        shot_encoder=stage.input(paths.SHOT_ENCODER) if has_shot_encoder else None,
+        beside=beside,
+        trained_dir=stage.input(paths.BASELINES) if made["comparators"] else "",
+        weights_dir=stage.given(asked.weights_dir),
+        features_dir=stage.given(asked.features_dir),
+        hub=asked.hub,
+        device=pick_device(first.parameters.device),
+    )
+
+
+def run_settings(stage) -> pd.DataFrame:
+    """Every setting, repeat and stage of a run, a row each.
+
+    Returns:
+        setting, repeat, folder, stage, status, reason, compute_s (seconds, NaN: not known) and path: the
+        stage's folder seen from the run. A run of one setting is `FIRST`, its repeat ''.
+    """
+    folder, name = _settings(stage.run_dir)
+    if name:
+        table = stage.read_parquet(name, ["repeat", "folder", "stage", "status", "reason"])
+        table = table.rename(columns={"row": "setting"})
+        return table.assign(path=f"{folder}/" + table["folder"] + "/" + table["stage"])
+    stages = [p.name for p in sorted(stage.run_dir.glob("[0-9][0-9]_*")) if p.name < stage.name]
+    status = [record.read_record(stage.run_dir, name).get("status", "done") for name in stages]
+    table = pd.DataFrame({"stage": stages, "path": stages, "status": status}, dtype=object)
+    table["reason"] = [
+        "" if s == "done" else f"{n} has not finished" for n, s in zip(stages, status, strict=True)
+    ]
+    return table.assign(setting=FIRST, repeat="", folder="", compute_s=np.nan)
+
+
+def _settings(run_dir: Path) -> tuple[str, str]:
+    """Folder and table of a run's settings; ('', '') where it has none."""
+    return next((names for names in paths.SETTINGS if (run_dir / names[1]).is_file()), ("", ""))
+
+
+def measured_results(stage, settings: pd.DataFrame) -> pd.DataFrame:
+    """results.parquet of all stages of a run and of all its settings: the contract's columns, setting,
+    repeat, stage. Without a row where nothing was measured.
+
+    Args:
+        stage: an open stage. settings: of `run_settings`.
+    """
+    tables = stage_tables(stage, settings, "", paths.RESULTS)
+    tables = [(about, table) for about, table in tables if about["stage"] < stage.name]
+    for about, table in tables:
+        if missing := sorted(set(RESULT_COLUMNS) - set(table.columns)):
+            raise M2SError(f"{about['path']}/{paths.RESULTS} lacks the columns {missing}")
+    columns = ["setting", "repeat", "stage"]
+    parts = [t[list(RESULT_COLUMNS)].assign(**{c: a[c] for c in columns}) for a, t in tables]
+    return pd.concat(parts or [result_table([]).assign(**dict.fromkeys(columns, ""))], ignore_index=True)
+
+
+def stage_tables(stage, settings: pd.DataFrame, number: str, name: str) -> list[tuple[dict, pd.DataFrame]]:
+    """A table that a stage writes in each setting and repeat, where it is there and has a row.
+
+    Args:
+        stage: an open stage; what is read becomes its input. settings: of `run_settings`.
+        number: of the stage that writes it, such as "03"; '' for all. name: of the file.
+
+    Returns:
+        The row of `settings` as a dict, and the table.
+    """
+    tables = []
+    for about in settings.to_dict("records"):
+        path = f"{about['path']}/{name}"
+        if (
+            about["stage"].startswith(number)
+            and about["status"] == "done"
+            and (stage.run_dir / path).is_file()
+        ):
+            table = stage.read_parquet(path)
+            if len(table):
+                tables.append((about, table))
+    return tables
+
+
+def stage_parameters(stage, settings: pd.DataFrame, number: str) -> dict[str, dict]:
+    """Parameters of a stage in each setting, as its record has them: setting -> name -> value.
+
+    Args:
+        stage: an open stage. settings: of `run_settings`. number: of the stage, such as "04".
+    """
+    parameters = {}
+    for row in settings[settings["status"] == "done"].itertuples():
+        if row.stage.startswith(number):
+            parameters[row.setting] = stage.read_json(f"{row.path}/{record.RECORD}")["parameters"]
+    return parameters
+
+
+def first_folder(run_dir: Path) -> Path:
+    """The folder whose stages' figures stand for the run: its own, or its first setting's that is done."""
+    folder, name = _settings(run_dir)
+    if not name:
+        return run_dir
+    settings = read_parquet(run_dir / name)
+    done = settings.groupby("folder", sort=False)["status"].agg(lambda s: (s == "done").all())
+    folders = [*done.index[done], *done.index]
+    return run_dir / folder / folders[0]
+
+
+def optional_input(stage, path: str) -> Path | None:
+    """Path of an earlier stage's file, recorded as an input; None where it was not written."""
+    return stage.input(path) if (stage.run_dir / path).is_file() else None
+
+
+def read_optional(stage, path: str) -> pd.DataFrame:
+    """A table of an earlier stage, recorded as an input; without a row where it was not written."""
+    return stage.read_parquet(path) if (stage.run_dir / path).is_file() else pd.DataFrame()
+
+
+def read_collection(run_dir: str | os.PathLike) -> SceneCollection:
+    """The scenes of a run whose stage 08 has finished; reads only.
+
+    Raises M2SError when 08 has not run there, or its files do not belong together.
+    """
+    run_dir = Path(run_dir)
+    if not (run_dir / paths.ENCODERS).is_file():
+        raise M2SError(
+            f"{run_dir} has no gallery yet: make it with `m2s run demo` (the demo's, in runs/demo), or with "
+            "`m2s run films -p 01.films_dir=...` for films of your own"
+        )
+    scenes = read_parquet(run_dir / paths.SCENES, ["film_id", "shot", "n_shots", "start_s", "end_s"])
+    films = read_parquet(run_dir / paths.FILMS, ["film_id", "title", "path"])
+    films["path"] = record.located(films["path"], run_dir)
+    made_with = record.read_record(run_dir, paths.SHOT_ENCODING)["parameters"]
+    names = ("frame_size", "frames_per_shot", "detector", "min_shot_s", "reader")
+    scan = ScanConfig(threshold=made_with["detector_threshold"], **{name: made_with[name] for name in names})
+    files = (paths.SCENE_ENCODER, paths.SHOT_ENCODER, paths.MOVIE_ENCODER, paths.FEATURES)
+    return SceneCollection(
+        run_dir, scenes, films, open_stores(run_dir / paths.SHOTS),
+        read_vectors(run_dir / paths.GALLERY, len(scenes)),
+        QueryEncoders(*(run_dir / name for name in files)), scan, run_dir / paths.EMBEDDED,
+    )  # fmt: skip
