@@ -42,8 +42,8 @@ def claims_figure(claims: pd.DataFrame):
     page.top += 0.45
     counts = [int((rows["verdict"] == verdict).sum()) for verdict in _COLOURS]
     return page.finish(
-        f"{len(rows)} differences that the paper's claims are about, {counts[0]} with an interval above 0, "
-        f"{counts[1]} below.",
+        f"{len(rows)} differences that the paper's claims are about, {counts[0]} shown, "
+        f"{counts[1]} the opposite.",
         _CAPTION,
     )
 

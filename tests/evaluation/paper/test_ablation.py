@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from m2s_lib.display.figures import alt_text
 from m2s_lib.display.figures.precision_by_share import themes_figure, worth_figure
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.metrics import wilson
@@ -86,7 +85,7 @@ def test_themes_are_those_of_the_settings_own_metadata():
     fig = themes_figure(found)
     fig.savefig(io.BytesIO(), dpi=60)
     assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["heist", "duel"]  # the best on top
-    assert "highest 0.75 for duel by cowatch" in alt_text(fig)
+    assert "highest 0.75 for duel by cowatch" in fig.m2s_alt
 
 
 def test_themes_without_a_chance_level():
@@ -181,7 +180,7 @@ def test_worth_is_drawn_against_share_and_score():
     assert right.lines[0].get_ydata().tolist() == pytest.approx([0.85, 0.45])
     ends = [[y for _, y in segment] for segment in left.collections[0].get_segments()]
     assert ends == [pytest.approx(row) for row in table[["ci_low", "ci_high"]].clip(0, 1).to_numpy()]
-    assert "0.85 when 50% of each film pair's are kept, 0.45 when 100% are" in alt_text(fig)
+    assert "0.85 when 50% of each film pair's are kept, 0.45 when 100% are" in fig.m2s_alt
     with pytest.raises(M2SError, match="no precision to draw"):
         worth_figure(table[:0])
 

@@ -15,7 +15,7 @@ from m2s_lib.evaluation.paper.claims import (
 )
 from m2s_lib.evaluation.paper.published import read_settings
 from m2s_lib.evaluation.paper.statistics import OPPOSITE, SHOWN, UNDECIDED
-from m2s_lib.runs.parameters import load_profile
+from m2s_lib.runs.profiles import load_profile
 from tests.helpers.result_rows import rows
 
 
@@ -97,13 +97,13 @@ def test_claims_name_rows_of_table_1():
     named = {side[0] for c in CLAIMS for side in (c.better, c.worse)}
     assert named - numbers == {FOUR_SHOTS}
     profile = load_profile("claims")
-    assert set(profile.rows) - numbers == {FOUR_SHOTS}
-    assert "03" not in profile.rows[FOUR_SHOTS]  # its encoder is that of nine shots
+    assert set(profile.settings) - numbers == {FOUR_SHOTS}
+    assert "03" not in profile.settings[FOUR_SHOTS]  # its encoder is that of nine shots
 
 
 def test_every_row_of_the_claims_profile_is_compared():
     named = {side[0] for c in CLAIMS for side in (c.better, c.worse)}
-    assert set(load_profile("claims").rows) <= named
+    assert set(load_profile("claims").settings) <= named
 
 
 def test_the_figure_draws_what_has_an_effect():
@@ -112,11 +112,12 @@ def test_the_figure_draws_what_has_an_effect():
     fig = claims_figure(claims)
     assert "1 differences" in fig.m2s_alt
     assert "1 shown, 0 the opposite" in fig.m2s_alt
-    labels = [(t.get_text(), t.get_fontweight()) for t in fig.axes[0].get_yticklabels()]
-    assert labels == [
-        ("metadata helps: co-watch beats random film pairs", "bold"),
-        ("row 1 against row 10: LVU top-1, mean of its tasks", "normal"),
-    ]
-    assert [line.get_ydata()[0] for line in fig.axes[0].lines[:2]] == [1, 1]  # the interval and the mean
+    words = " ".join(t.get_text() for t in fig.texts)
+    assert "metadata helps: co-watch beats random film pairs" in words
+    assert "the base setting against random film pairs: LVU top-1, mean of its tasks" in words
+    (drawn,) = claims[claims["effect"].notna()].to_dict("records")
+    interval, mean, _ = fig.axes[0].lines
+    assert list(interval.get_xdata()) == [100 * drawn["ci_low"], 100 * drawn["ci_high"]]
+    assert mean.get_xdata()[0] == 100 * drawn["effect"]
     with pytest.raises(M2SError, match="no claim has an effect to draw"):
         claims_figure(claims[claims["effect"].isna()])
