@@ -295,7 +295,15 @@ def test_a_header_that_lacks_a_name_does_not_shift_the_columns(name, tmp_path):
         read(tmp_path / f"given{ending}")
 
 
-@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"notebook", "run record"}))  # they say it otherwise
+OTHERWISE = {"notebook", "run record", "MovieNet annotation"}  # they say it in what they return
+
+
+def test_an_annotation_that_cannot_be_read_is_a_reason(tmp_path):
+    pd.DataFrame({"x": [1.5]}).to_parquet(tmp_path / "given.json")
+    assert "is not JSON" in _places(tmp_path / "given.json").note
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - OTHERWISE))
 def test_a_file_of_other_kind_gets_a_clear_error(name, tmp_path):
     read, _, ending = FORMATS[name]
     path = tmp_path / f"given{ending}"

@@ -22,6 +22,7 @@ from m2s_lib.films.store.shot_store import open_stores
 from m2s_lib.films.video.decoding import ScanConfig
 from m2s_lib.io import read_parquet
 from m2s_lib.method.device import pick_device
+from m2s_lib.method.scene_encoder import SceneEncoderConfig
 from m2s_lib.runs import record
 from m2s_lib.stages import paths
 
@@ -47,7 +48,14 @@ def run_encoders(stage, *, beside: str | os.PathLike = "") -> tuple[list[str | E
         features_dir=stage.given(asked.features_dir),
         hub=asked.hub,
         device=pick_device(first.parameters.device),
+        shape=scene_shape(asked.scene_encoder, first.parameters.frame_size),
     )
+
+
+def scene_shape(preset: str, frame_size: int) -> SceneEncoderConfig:
+    """The shape of a run's E_scene: MViTv2 scales its frames, a ViT takes them as 01 stored them."""
+    how = {"resize": True} if preset.startswith("mvitv2") else {"image_size": frame_size}
+    return SceneEncoderConfig.preset(preset, **how)
 
 
 def run_settings(stage) -> pd.DataFrame:

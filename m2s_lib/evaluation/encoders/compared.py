@@ -37,6 +37,7 @@ def compared_encoders(
     features_dir: str | os.PathLike = "",
     hub: bool = False,
     device: torch.device | str = "cpu",
+    shape: SceneEncoderConfig | None = None,
 ) -> tuple[list[str | Encoder], Sources]:
     """What `scene_vectors` and `shot_vectors` take.
 
@@ -47,13 +48,13 @@ def compared_encoders(
         beside: a second E_scene whose features are put beside the first's (Table 1, row 13), '' for none.
         trained_dir: folder of the baselines trained here.
         weights_dir, features_dir, hub: as in `Sources`.
+        shape: of "random init" where no E_scene was trained.
 
     Returns:
         E_scene as "ours (...)", "E_shot mean", then the names, as far as there are; and where to find them.
-        "random init" has E_scene's shape.
+        "random init" has E_scene's shape, `shape` where nothing was trained.
     """
     encoders: list[str | Encoder] = []
-    shape = SceneEncoderConfig()
     if scene_encoder is not None:
         ours = OurSceneEncoder(scene_encoder, our_name(source))
         encoders, shape = [ours], ours.model.config
@@ -61,7 +62,9 @@ def compared_encoders(
             encoders = [JoinedEncoder([ours, OurSceneEncoder(beside)], f"{our_name(source)}, joined")]
     if shot_encoder is not None:
         encoders.append(ShotMeanEncoder(shot_encoder, SHOT_MEAN))
-    sources = Sources(weights_dir, features_dir, trained_dir, shape, online=hub, device=device)
+    sources = Sources(
+        weights_dir, features_dir, trained_dir, shape or SceneEncoderConfig(), online=hub, device=device
+    )
     return [*encoders, *compared], sources
 
 

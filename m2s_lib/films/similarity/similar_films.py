@@ -136,6 +136,9 @@ def log_neighbours(
         return "The watch log names no titles (02.watch_log is not a MovieLens folder): nothing to show here."
     films = movielens_films(watch_log)
     log, _ = match_watch_log(read_any_log(watch_log), films)
-    pairs = cowatch_neighbours(log, films, neighbours, order, shrinkage=shrinkage)
+    try:
+        pairs = cowatch_neighbours(log, films, neighbours, order, shrinkage=shrinkage)
+    except NoFilmPairs as error:
+        return f"No neighbours to show: {error}."
     shown = show_neighbours(pairs, films, titles, neighbours)
     return shown if len(shown) else f"The {len(films):,} films of the watch log have none of 02.show_titles."
