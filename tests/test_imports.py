@@ -14,11 +14,11 @@ BELOW = {
     "method": {"films"},
     "training": {"films", "method"},
     "mining": {"films", "method"},
-    "evaluation": {"films", "method", "training", "mining"},
+    "evaluation": {"films", "method", "training", "mining", "encoders"},
     "display": {"films"},
     "encoders": set(),
     "runs": set(),
-    "stages": {"films", "method", "training", "mining", "evaluation", "runs"},
+    "stages": {"films", "method", "training", "mining", "evaluation", "runs", "encoders"},
 }
 
 

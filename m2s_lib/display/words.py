@@ -8,6 +8,7 @@ _ENCODERS = (
     (r"\bE_movie\b", "film model (E_movie)"),
     (r"\bE_scene\b", "scene model (E_scene)"),
     (r"^colour$", "colours"),
+    (r"^(imagenet|timm:\S+|open_clip:\S+) mean$", r"pictures (\1)"),
 )
 _KEYS = {"cowatch": "co-watch", "shot_encoder": "E_shot", "way_speaking": "way of speaking"}
 

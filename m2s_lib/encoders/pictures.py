@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from m2s_lib.errors import M2SError
 
@@ -53,7 +54,7 @@ class PictureEncoder:
         Args:
             pictures: uint8 [b, h, w, c], RGB, h = w = `size`.
         Returns:
-            float32 [b, d].
+            float32 [b, d], of unit length.
         Raises:
             M2SError: pictures of another shape or type.
         """
@@ -73,7 +74,7 @@ class PictureEncoder:
         for first in range(0, len(pictures), _BATCH):
             x = torch.from_numpy(pictures[first : first + _BATCH]).to(device)
             x = (x.permute(0, 3, 1, 2) / 255 - mean) / std  # [b, h, w, c] -> [b, c, h, w]
-            parts.append(self.model(x).float().cpu().numpy())
+            parts.append(normalize(self.model(x).float(), dim=1).cpu().numpy())
         return np.concatenate(parts)
 
     @torch.inference_mode()

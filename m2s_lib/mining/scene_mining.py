@@ -23,6 +23,8 @@ from m2s_lib.mining.similar_scenes import MiningConfig, keep_count, scene_simila
 from m2s_lib.progress import Progress
 
 _SHARD = 500  # film pairs
+_COLUMNS = ("film_a", "film_b", "shot_a", "shot_b", "n_shots", "score", "rank")
+NO_SCENE_PAIRS = pd.DataFrame({c: [] for c in _COLUMNS})
 
 
 def mine_pairs(

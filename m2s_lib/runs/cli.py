@@ -143,7 +143,7 @@ def _films_or_move(films_dir: str, request: tuple) -> list[str]:
     first = next(s for s in plan.values if s[:2] == FILMS[:2])
     before = read_record(plan.run_dir, first).get("parameters", {}).get("films_dir", "")
     if before in ("", "embedded") or (plan.root / before).exists():
-        return [_films(films_dir)]
+        return [_films(films_dir)] if first in plan.selected else []
     moved_films(plan.run_dir, films_dir, plan.root)
     return [f"{FILMS}={before}"] if first in plan.selected else []
 

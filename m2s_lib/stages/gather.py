@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from m2s_lib.encoders.pictures import is_picture_encoder
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.compared import compared_encoders
 from m2s_lib.evaluation.encoders.encoders import Encoder
@@ -180,5 +181,12 @@ def read_collection(run_dir: str | os.PathLike) -> SceneCollection:
     return SceneCollection(
         run_dir, scenes, films, open_stores(run_dir / paths.SHOTS),
         read_vectors(run_dir / paths.GALLERY, len(scenes)),
-        QueryEncoders(*(run_dir / name for name in files)), scan, run_dir / paths.EMBEDDED,
+        QueryEncoders(*(run_dir / name for name in files), *_pretrained(made_with)),
+        scan, run_dir / paths.EMBEDDED,
     )  # fmt: skip
+
+
+def _pretrained(made_with: dict) -> tuple[str, str]:
+    """Name and weights of the picture encoder of a run's stage 01, '' for E_shot."""
+    name = made_with["shot_encoder"]
+    return (name, made_with["shot_weights"]) if is_picture_encoder(name) else ("", "")

@@ -16,6 +16,7 @@ PAPER = "09_paper_results"
 
 FILMS = f"{SHOT_ENCODING}/films.parquet"
 SHOTS = f"{SHOT_ENCODING}/shots"
+SUBTITLES = f"{SHOT_ENCODING}/subtitles.parquet"
 FEATURES = f"{SHOT_ENCODING}/features"
 EMBEDDED = f"{SHOT_ENCODING}/embedded"  # the embedded films' videos and truth
 SHOT_ENCODER = f"{SHOT_ENCODING}/shot_encoder.safetensors"

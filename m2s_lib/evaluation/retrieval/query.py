@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from m2s_lib.encoders.pictures import encoder_by_name
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.encoders import (
     ColourEncoder,
@@ -36,6 +37,8 @@ class QueryEncoders:
     shot_encoder: str | os.PathLike
     movie_encoder: str | os.PathLike
     features: str | os.PathLike
+    pretrained: str = ""  # the picture encoder that made the features, '' for E_shot
+    weights: str = ""  # of it, '' for its own
 
     @torch.inference_mode()
     def embed(self, name: str, store: ShotStore, shot: int, n_shots: int, *, indexed: bool) -> np.ndarray:
@@ -56,7 +59,7 @@ class QueryEncoders:
         if name in pictures:
             scene = torch.from_numpy(np.array(store.scene(shot, n_shots)))  # [n, k, h, w, c]
             vector = pictures[name]().embed(scene[None])[0].float().numpy()
-        elif name == "E_shot mean":
+        elif name in ("E_shot mean", f"{self.pretrained} mean"):
             vector = self._shot_features(store, shot, n_shots, indexed).mean(0)
         elif name == "E_movie mean":
             features = torch.from_numpy(self._shot_features(store, shot, n_shots, indexed))
@@ -71,8 +74,19 @@ class QueryEncoders:
         path = feature_path(self.features, store.film_id)
         if indexed and path.is_file():
             return np.array(read_npy(path)[shot : shot + n_shots])
-        frames = torch.from_numpy(np.array(store.scene(shot, n_shots)))
+        frames = torch.from_numpy(np.array(store.scene(shot, n_shots)))  # [n, k, h, w, c]
+        if self.pretrained:
+            return self._picture_features(frames)
         return self._shot.embed_shots(frames).numpy()
+
+    def _picture_features(self, frames: torch.Tensor) -> np.ndarray:
+        """Features of keyframes [n, k, h, w, c] by the pretrained encoder: [n, d], k averaged."""
+        encoder = encoder_by_name(self.pretrained, self.weights)
+        n, k = frames.shape[:2]
+        x = frames.flatten(0, 1).permute(0, 3, 1, 2).float()  # [n k, c, h, w]
+        x = torch.nn.functional.interpolate(x, (encoder.size, encoder.size), mode="bilinear", antialias=True)
+        pictures = x.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        return encoder(pictures).reshape(n, k, -1).mean(1)
 
     @cached_property
     def _scene(self) -> Encoder:
@@ -84,7 +98,7 @@ class QueryEncoders:
 
     @cached_property
     def _movie(self):
-        from m2s_lib.method.movie_similarity import load_movie_encoder
+        from m2s_lib.method.movie_encoder import load_movie_encoder
 
         return load_movie_encoder(_existing(self.movie_encoder)).encoder
 

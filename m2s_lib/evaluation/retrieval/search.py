@@ -9,31 +9,47 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
+from m2s_lib.encoders.pictures import is_picture_encoder
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.encoders import ColourEncoder, OurSceneEncoder, RandomInit, embed_scenes
 from m2s_lib.evaluation.metrics import mean
 from m2s_lib.evaluation.paper.mining_precision import scene_theme
 from m2s_lib.evaluation.retrieval.index import query_precision, search
 from m2s_lib.films.store.shot_store import ShotStore
+from m2s_lib.films.store.subtitles import words_between
 from m2s_lib.method.movie_encoder import MovieEncoder, load_movie_encoder
 
 
 def scene_table(stores: Mapping[str, ShotStore], n: int, stride: int) -> pd.DataFrame:
-    """Scenes of n shots, every `stride` shots: film_id, shot, n_shots, start_s, end_s; shorter films give
-    none.
+    """Scenes of n shots, every `stride` shots: film_id, shot, n_shots, start_s, end_s.
 
-    Raises M2SError when no film is long enough.
+    The last scene of a film ends with it: shots that are left over are a shorter scene, and so is a film of
+    fewer than n shots.
     """
     parts = []
     for film, store in stores.items():
-        first = np.arange(0, store.n_shots - n + 1, stride)
+        first = np.arange(0, max(store.n_shots - n, 0) + 1, stride)
+        if first[-1] + n < store.n_shots:
+            first = np.append(first, first[-1] + n)
+        length = np.minimum(n, store.n_shots - first)
         start = store.shots["start_s"].to_numpy()[first]
-        end = store.shots["end_s"].to_numpy()[first + n - 1]
-        columns = {"film_id": film, "shot": first, "n_shots": n, "start_s": start, "end_s": end}
-        parts += [pd.DataFrame(columns)] if len(first) else []
-    if not parts:
-        raise M2SError(f"none of {len(stores)} films has {n} shots: lower 03.shots_per_scene")
+        end = store.shots["end_s"].to_numpy()[first + length - 1]
+        columns = {"film_id": film, "shot": first, "n_shots": length, "start_s": start, "end_s": end}
+        parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
+
+
+def scene_words(scenes: pd.DataFrame, subtitles: pd.DataFrame) -> list[str]:
+    """What the subtitles say in each scene, '' where there are none.
+
+    Args:
+        scenes: of `scene_table`. subtitles: film_id, start_s, end_s, text.
+    """
+    of_film = dict(iter(subtitles.groupby("film_id")))
+    return [
+        words_between(of_film[s.film_id], s.start_s, s.end_s) if s.film_id in of_film else ""
+        for s in scenes.itertuples()
+    ]
 
 
 def scene_embeddings(
@@ -45,12 +61,14 @@ def scene_embeddings(
     *,
     batch: int,
     device: torch.device | str,
+    encoder: str = "E_shot",
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Embeddings of all scenes by one encoder after the other, the main one first.
 
     Args:
         scenes: of `scene_table`. features: film_id -> E_shot features [n_shots, d].
         movie_encoder, scene_encoder: files of E_movie and E_scene, None where none was trained.
+        encoder: what made the features; a pretrained one goes by its name.
 
     Yields:
         The encoder's name and float32 [scenes, d].
@@ -59,10 +77,14 @@ def scene_embeddings(
         ours = OurSceneEncoder(scene_encoder, "E_scene")
         for each in (ours, RandomInit(ours.model.config)):
             yield each.name, embed_scenes(each, stores, scenes, batch, device)
+    pretrained = is_picture_encoder(encoder)
+    if pretrained:
+        yield f"{encoder} mean", _means(scenes, features, np.asarray)
     if movie_encoder is not None:
         movie = load_movie_encoder(movie_encoder).encoder
         yield "E_movie mean", _means(scenes, features, partial(_movie_features, movie))
-    yield "E_shot mean", _means(scenes, features, np.asarray)
+    if not pretrained:
+        yield "E_shot mean", _means(scenes, features, np.asarray)
     if all(store.has_pixels for store in stores.values()):
         colour = ColourEncoder()
         yield colour.name, embed_scenes(colour, stores, scenes, batch, "cpu")

@@ -17,6 +17,8 @@ from m2s_lib.films.similarity.watch_log import NoFilmPairs, match_watch_log, mov
 
 SOURCES = ("cowatch", "genre", "synopsis", "random")
 AUTO = ("cowatch", "synopsis", "genre", "random")  # what `auto` tries, the best first
+GIVEN = AUTO[:-1]  # what `given` tries: what metadata says, and no random pairs
+NO_PAIRS = pd.DataFrame({c: [] for c in ("film_a", "film_b", "rank", "score", "source")})
 _BEST = {"by": ["rank", "score", "film_a", "film_b"], "ascending": [True, False, True, True]}
 
 
@@ -26,21 +28,24 @@ def film_pairs_by_source(
     """Similar film pairs by the chosen kind of metadata, and those of a second kind to compare with.
 
     Args:
-        source: one of SOURCES, or 'auto': the first of AUTO that gives pairs.
+        source: one of SOURCES, or 'auto' or 'given': the first of AUTO or GIVEN that gives pairs.
         control: one of SOURCES, or '' for none; one that gives no pairs is left out.
         films, how: as in `similar_films`.
 
     Returns:
-        source -> film pairs, the chosen one first; and a sentence on each kind that gave none.
+        source -> film pairs, the chosen one first, none where none of GIVEN gives any; and a sentence on each
+        kind that gave none.
 
     Raises:
         M2SError: as `similar_films`, for a source that is asked for by name.
     """
     pairs, notes = {}, []
-    if source == "auto":
-        for name in AUTO:
+    if source in ("auto", "given"):
+        for name in AUTO if source == "auto" else GIVEN:
             if _added(pairs, notes, name, films, how):
                 break
+        if not pairs:
+            return {}, [*notes, "Give 01.metadata or 02.watch_log, and scene pairs can be mined."]
     else:
         pairs[source] = similar_films(source, films, **how)
     if control and control not in pairs:

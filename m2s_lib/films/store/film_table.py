@@ -75,6 +75,18 @@ def read_film_table(
     return table
 
 
+def films_read(films: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the films that are ok.
+
+    Raises M2SError, with the first reasons, when there is none.
+    """
+    read = films[films["status"] == "ok"]
+    if read.empty:
+        reasons = "".join(f"\n  - {r.film_id}: {r.reason}" for r in films.head(3).itertuples())
+        raise M2SError(f"none of the {len(films)} films could be read:{reasons}")
+    return read
+
+
 def _find(root: Path, patterns: tuple[str, ...], source: str) -> Iterator[Path]:
     """Films in path order; hidden files (such as macOS's ._ files) are none."""
     import fnmatch
