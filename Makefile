@@ -6,12 +6,13 @@ INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab gallery test test-browser test-ray bench bench-gpu lint nbval figures clean
+.PHONY: help install demo open lab gallery test test-browser test-ray bench bench-gpu lint nbval figures clean
 RUN ?= runs/demo
 PROFILE ?= demo
 
 help:
 	@echo "make demo     render the embedded films, run all notebooks on them, end with runs/demo/report.html"
+	@echo "make open     your own films: reads and encodes a folder (DIR=films), then shows them as a page on this machine"
 	@echo "make test     lint, tests, and every notebook under nbval"
 	@echo "make lab      JupyterLab on the same environment, on this machine only, with a token"
 	@echo "make gallery  the gallery of a finished run as a page without code, on this machine only, with a token (RUN=runs/demo)"
@@ -48,6 +49,10 @@ demo: $(INSTALLED)
 # Of another finished run only 09 runs again, whatever its other stages were told.
 figures: $(INSTALLED)
 	$(BIN)/m2s run $(PROFILE) $(if $(filter demo,$(PROFILE)),,--only 09)
+
+# DIR=folder: your own films, read, encoded, and shown as a page.
+open: $(INSTALLED)-browser
+	$(BIN)/m2s open $(DIR)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. $(if $(filter 0,$(shell id -u)),--allow-root)

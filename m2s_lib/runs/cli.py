@@ -20,7 +20,9 @@ _EPILOG = """examples:
   m2s run demo                          the demo, into runs/demo
   m2s run demo -p 03.shots_per_scene=4  with another value; only what depends on it runs again
   m2s run demo --only 03 --fresh        one stage from nothing
-  m2s run films --films-dir DIR         your own films, wherever they are now
+  m2s open DIR                          your own films: read, encoded, and the gallery as a page
+  m2s run films --films-dir DIR         the same without the page, wherever the films are now
+  m2s fetch open-films sintel           an open film to try it with, into films/
   m2s run my_films.yaml --run-dir D     a profile of your own
   m2s run claims --jobs 2               a profile of several settings, two at once
   m2s run ablation --engine ray --address auto    its settings as tasks of a Ray cluster
@@ -44,6 +46,18 @@ _RUN = {
     "--address": dict(default="", metavar="A", help="of an existing Ray cluster, for --engine ray"),
     "--cache": dict(metavar="D", help="mirror of runs at URLs (default: $M2S_CACHE or ~/.cache/m2s)"),
     "--row": dict(dest="row", help=argparse.SUPPRESS),
+}
+_OPEN = {
+    "folder": dict(metavar="DIR", help="the films, sub-folders included"),
+    "--run-dir": dict(metavar="D", help="folder of the run (default: runs/ and the folder's name)"),
+    "-p": _PROFILE["-p"],
+    "--port": dict(type=int, metavar="N", help="of the page (default: any that is free)"),
+    "--no-page": dict(action="store_true", help="only read and encode"),
+}
+_FETCH = {
+    "what": dict(choices=("open-films",), help="what to download"),
+    "names": dict(nargs="*", metavar="NAME", help="these films only (data_manifests/open_films.yaml)"),
+    "--out": dict(default="films", metavar="DIR", help="where to (default: films)"),
 }
 _REPEATED = ("-p", "--only", "--setting", "--row")
 
@@ -85,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     out = {"--out": dict(required=True, metavar="DIR", help="folder for the prepared notebooks")}
     for name, command, options, about in (
         ("run", _run, _PROFILE | _RUN, "run a profile's notebooks; what is up to date is skipped"),
+        ("open", _open, _OPEN, "read and encode a folder of films, then serve its gallery on this machine"),
+        ("fetch", _fetch, _FETCH, "download open films; a download that was stopped goes on"),
         ("params", _params, stage, "list the notebooks' parameters"),
         ("profiles", _profiles, {}, "list the profiles"),
         ("report", _report, {"run_dir": {}}, "write report.html and summary.json of a run directory"),
@@ -222,6 +238,37 @@ def _interrupted(plan) -> None:
 
 def _on_terminate(*_) -> None:
     raise _Terminated
+
+
+def _open(options: argparse.Namespace) -> int:
+    """Runs the stages that a person's own films need, then serves the gallery until it is stopped."""
+    from m2s_lib.io import safe_name
+    from m2s_lib.runs.project import project_root
+
+    folder = Path(os.path.abspath(os.path.expanduser(options.folder)))
+    if not folder.is_dir():
+        raise M2SError(f"{options.folder} is not a folder: m2s open FOLDER takes a folder of video files")
+    run_dir = options.run_dir or str(project_root() / "runs" / safe_name(folder.name))
+    stages = [f"--only={number}" for number in ("01", "02", "03", "04", "08")]
+    changes = [f"-p={change}" for change in options.overrides]
+    request = ["run", "films", "--films-dir", str(folder), "--run-dir", run_dir, *stages, *changes]
+    status = main(request)
+    if status or options.no_page:
+        return status
+    from m2s_lib.runs.gallery_page import serve
+
+    print("The gallery; stop it with Ctrl-C. The same command shows it again at once:", flush=True)
+    serve(run_dir, [f"--port={options.port}"] if options.port else [])
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from m2s_lib.runs.fetch import fetch_films
+
+    for path in fetch_films(options.names, options.out):
+        print(path)
+    print(f"To look at them: m2s open {options.out}")
+    return 0
 
 
 def _params(options: argparse.Namespace) -> int:

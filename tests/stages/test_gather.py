@@ -140,9 +140,11 @@ class FakeStage:
     """What `run_encoders` asks of an open stage; `inputs` and `given_dirs` are what it recorded."""
 
     def __init__(self, run, trained=True, comparators=False):
-        asked = SimpleNamespace(compared=["colour", "SimCLR"], weights_dir="", features_dir="f", hub=False)
+        asked = SimpleNamespace(
+            compared=["colour", "SimCLR"], weights_dir="", features_dir="f", hub=False, scene_encoder="test"
+        )
         self._stages = {
-            "01": (SimpleNamespace(device="cpu"), {}),
+            "01": (SimpleNamespace(device="cpu", frame_size=64), {}),
             "02": (SimpleNamespace(), {"source": "genre"}),
             "04": (asked, {"trained": trained, "comparators": ["SimCLR"] if comparators else []}),
         }

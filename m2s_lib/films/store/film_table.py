@@ -76,7 +76,7 @@ def read_film_table(
 
 
 def films_read(films: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the films that are ok.
+    """Rows of the films that are ok; prints which are not, and why.
 
     Raises M2SError, with the first reasons, when there is none.
     """
@@ -84,6 +84,8 @@ def films_read(films: pd.DataFrame) -> pd.DataFrame:
     if read.empty:
         reasons = "".join(f"\n  - {r.film_id}: {r.reason}" for r in films.head(3).itertuples())
         raise M2SError(f"none of the {len(films)} films could be read:{reasons}")
+    for film in films[films["status"] != "ok"].itertuples():
+        print(f"not read: {film.film_id}: {film.reason}")
     return read
 
 
