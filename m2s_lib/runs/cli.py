@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.profiles import load_profile, one_run
+    from m2s_lib.runs.parameters.profiles import load_profile, one_run
     from m2s_lib.runs.project import is_url
 
     if options.row:
@@ -122,7 +122,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _films(folder: str) -> str:
     """Returns --films-dir, seen from the current folder, as the parameter."""
-    from m2s_lib.runs.plan import FILMS
+    from m2s_lib.runs.parameters.plan import FILMS
     from m2s_lib.runs.project import project_root
 
     path, root = Path(os.path.abspath(os.path.expanduser(folder))), project_root()
@@ -136,8 +136,8 @@ def _films_or_move(films_dir: str, request: tuple) -> list[str]:
 
     What was computed from films that have moved stays valid: the parameter keeps the folder's first name.
     """
-    from m2s_lib.runs.plan import FILMS, plan_run
-    from m2s_lib.runs.record import moved_films, read_record
+    from m2s_lib.runs.parameters.plan import FILMS, plan_run
+    from m2s_lib.runs.records.record import moved_films, read_record
 
     plan = plan_run(*request)
     first = next(s for s in plan.values if s[:2] == FILMS[:2])
@@ -149,10 +149,10 @@ def _films_or_move(films_dir: str, request: tuple) -> list[str]:
 
 
 def _run_one(profile, options: argparse.Namespace) -> int:
-    from m2s_lib.runs.pipeline import StageFailed, run_profile
-    from m2s_lib.runs.plan import plan_run
+    from m2s_lib.runs.parameters.plan import plan_run
+    from m2s_lib.runs.pipeline.pipeline import StageFailed, run_profile
     from m2s_lib.runs.project import is_url, shown_url
-    from m2s_lib.runs.remote import opened_run_dir
+    from m2s_lib.runs.remote.remote import opened_run_dir
 
     wanted = options.run_dir or profile.run_dir or None
     with opened_run_dir(wanted, f"m2s run {profile.name}", options.cache) as (folder, push):
@@ -174,7 +174,7 @@ def _run_one(profile, options: argparse.Namespace) -> int:
 
 
 def _show(run_dir: Path) -> None:
-    from m2s_lib.runs.report import summary_table, write_report
+    from m2s_lib.runs.report.report import summary_table, write_report
 
     write_report(run_dir)
     print(f"\n{summary_table(run_dir)}", flush=True)
@@ -182,10 +182,10 @@ def _show(run_dir: Path) -> None:
 
 def _run_settings(profile, options: argparse.Namespace) -> int:
     from m2s_lib.engine import open_engine
-    from m2s_lib.runs.pipeline import StageFailed
+    from m2s_lib.runs.pipeline.pipeline import StageFailed
     from m2s_lib.runs.project import is_url
-    from m2s_lib.runs.sweep import run_sweep, sweep_summary
-    from m2s_lib.runs.sweep_plan import plan_sweep
+    from m2s_lib.runs.sweep.sweep import run_sweep, sweep_summary
+    from m2s_lib.runs.sweep.sweep_plan import plan_sweep
 
     if options.only or options.from_:
         how = "choose with --setting; --only and --from are for one run"
@@ -225,9 +225,9 @@ def _on_terminate(*_) -> None:
 
 
 def _params(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.parameters import RUN_DIR, read_parameters
+    from m2s_lib.runs.parameters.parameters import RUN_DIR, read_parameters
+    from m2s_lib.runs.parameters.values import format_text
     from m2s_lib.runs.project import find_stage, unknown_stage
-    from m2s_lib.runs.values import format_text
 
     known = read_parameters()
     if options.stage is not None:
@@ -257,7 +257,7 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 
 
 def _profiles(_: argparse.Namespace) -> int:
-    from m2s_lib.runs.profiles import load_profile, profile_names
+    from m2s_lib.runs.parameters.profiles import load_profile, profile_names
     from m2s_lib.runs.project import project_root
 
     folder = project_root() / "data_manifests" / "profiles"
@@ -277,7 +277,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.pipeline import prepare_notebooks
+    from m2s_lib.runs.pipeline.pipeline import prepare_notebooks
 
     written = prepare_notebooks(options.profile, options.out, options.run_dir, overrides=options.overrides)
     print(f"{len(written)} notebooks in {options.out}; run them with: pytest --nbval-lax {options.out}")
