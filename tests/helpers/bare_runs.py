@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from m2s_lib.runs.parameters.parameters import read_notebook_parameters
-from m2s_lib.runs.records.ending import StageEnded
+from m2s_lib.runs.records.in_notebook import StageEnded
 from m2s_lib.runs.records.stage import Stage
 from tests.conftest import ROOT
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from m2s_lib.io import read_json
 from m2s_lib.runs.pipeline import kernel
 from m2s_lib.runs.pipeline.pipeline import run_profile
-from m2s_lib.runs.records.ending import StageEnded
+from m2s_lib.runs.records.in_notebook import StageEnded
 from m2s_lib.runs.records.record import RECORD
 from tests.conftest import ROOT
 

@@ -1,6 +1,5 @@
-"""What a stage ran on, for its record: code, versions, device, times and memory; and its notebook by hand."""
+"""What a stage ran on, for its record: code, versions, device, times and memory."""
 
-import base64
 import contextlib
 import importlib.metadata
 import json
@@ -110,53 +109,3 @@ def checked_metrics(metrics: Mapping[str, object]) -> dict:
             "metrics['summary'] may not hold 'stages': summary.json keeps that name for the stages' times"
         )
     return kept
-
-
-# -- the notebook of a run by hand --
-
-
-def notebook_by_hand(path: Path, values: Mapping[str, object]):
-    """Returns a notebook as this kernel has run it: its cells, the values, and what each cell has shown.
-
-    Args:
-        path: the notebook. values: of its parameters; they stand in a cell of their own.
-
-    The outputs are those that IPython remembers of the cells that were run as they stand in the file; the
-    cell that is running now has none.
-    """
-    import nbformat
-
-    node = nbformat.read(path, as_version=4)
-    shown = _outputs_by_source()
-    for cell in node.cells:
-        if cell.cell_type == "code":
-            cell.execution_count, cell.outputs = shown.get(cell.source.strip(), (None, []))
-    lines = ["# Parameters", *(f"{name} = {value!r}" for name, value in values.items())]
-    injected = nbformat.v4.new_code_cell("\n".join(lines) + "\n", id="injected-parameters")
-    injected.metadata["tags"] = ["injected-parameters"]
-    at = next(i for i, c in enumerate(node.cells) if "parameters" in c.metadata.get("tags", []))
-    node.cells.insert(at + 1, injected)
-    return node
-
-
-def _outputs_by_source() -> dict[str, tuple[int, list]]:
-    """Returns the source of each cell that was run -> its number and outputs; {} outside IPython."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    history = getattr(shell, "history_manager", None)
-    if not hasattr(history, "outputs"):
-        return {}
-    sources = list(enumerate(history.input_hist_raw))[1:]
-    return {source.strip(): (n, [_output(o, n) for o in history.outputs.get(n, [])]) for n, source in sources}
-
-
-def _output(output, number: int):
-    from nbformat.v4 import new_output
-
-    kind, bundle = output.output_type, output.bundle
-    if kind in ("out_stream", "err_stream"):
-        name = "stdout" if kind == "out_stream" else "stderr"
-        return new_output("stream", name=name, text="".join(bundle["stream"]))
-    data = {k: base64.b64encode(v).decode() if isinstance(v, bytes) else v for k, v in bundle.items()}
-    more = {"execution_count": number} if kind == "execute_result" else {}
-    return new_output(kind, data=data, **more)

@@ -101,21 +101,14 @@ def is_stage(name: str, root: Path) -> bool:
     return (root / "notebooks" / f"{name}.ipynb").is_file()
 
 
-def own_films(run_dir: Path, root: Path) -> str:
-    """Returns the films_dir that a run has recorded, '' when it has read no films of a user."""
-    stage = find_stage("01", stage_names(root / "notebooks")) or ""
-    films_dir = read_record(run_dir, stage).get("parameters", {}).get("films_dir", "")
-    return "" if films_dir == "embedded" else films_dir
-
-
-def moved_films(run_dir: Path, films_dir: str | os.PathLike, root: Path) -> None:
+def moved_films(run_dir: Path, before: str, films_dir: str | os.PathLike) -> None:
     """Notes that the films of a run lie in `films_dir` now; what was computed from them stays valid.
 
-    Raises M2SError when the run has no films of its own, or `films_dir` is no folder.
+    Args:
+        before: the films_dir that the run has recorded.
+
+    Raises M2SError when `films_dir` is no folder.
     """
-    before = own_films(run_dir, root)
-    if not before:
-        raise M2SError(f"{run_dir} has no films of its own that could have moved")
     now = Path(films_dir).expanduser().absolute()
     if not now.is_dir():
         raise M2SError(f"--films-dir {films_dir} is no folder: name the one that films_dir {before!r} is now")

@@ -5,7 +5,6 @@ import io
 import os
 import re
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.runs.parameters.parameters import RUN_DIR
 from m2s_lib.runs.project import run_folder
 from m2s_lib.runs.records import provenance, record
-from m2s_lib.runs.records.ending import skip_the_rest
+from m2s_lib.runs.records.in_notebook import notebook_by_hand, show_once, skip_the_rest
 from m2s_lib.runs.records.kept import read_value, write_value
 from m2s_lib.runs.records.locks import FolderLock
 
@@ -251,7 +250,7 @@ class Stage:
         else:
             self._begin()
             self._draw(figure, id, table, alt)
-        _show_once(figure)
+        show_once(figure)
         return figure
 
     def _draw(self, figure, id: str, table: pd.DataFrame | None, alt: str) -> None:
@@ -278,9 +277,8 @@ class Stage:
         metrics = provenance.checked_metrics(metrics or {})
         if self.done:
             return
-        peak = (
-            provenance.peak_memory_mb()
-        )  # before git runs: a child counts its parent's pages until it starts
+        # before git runs: a child counts its parent's pages until it starts
+        peak = provenance.peak_memory_mb()
         self._begin()
         self._replace_figures()
         done = {
@@ -323,25 +321,8 @@ class Stage:
         import nbformat
 
         values = {RUN_DIR: getattr(self.parameters, RUN_DIR), **self._values}
-        node = provenance.notebook_by_hand(self.root / "notebooks" / f"{self.name}.ipynb", values)
+        node = notebook_by_hand(self.root / "notebooks" / f"{self.name}.ipynb", values)
         for name in record.NOTEBOOKS:
             (self.folder / name).unlink(missing_ok=True)
         with files.atomic_path(self.folder / record.NOTEBOOKS[0]) as temporary:
             nbformat.write(node, temporary)
-
-
-def _show_once(figure) -> None:
-    """The cell shows the returned figure: keep pyplot from showing it again, and teach IPython PNG."""
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    if pyplot is not None:
-        pyplot.close(figure)
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    if shell is None:
-        return
-    try:
-        shell.display_formatter.formatters["image/png"].lookup(figure)
-    except KeyError:  # without pyplot nobody has told IPython how to draw a Figure
-        from IPython.core.pylabtools import select_figure_formats
-
-        select_figure_formats(shell, {"png"})
