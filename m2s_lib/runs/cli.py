@@ -144,7 +144,7 @@ def _films_or_move(films_dir: str, request: tuple) -> list[str]:
     before = read_record(plan.run_dir, first).get("parameters", {}).get("films_dir", "")
     if before in ("", "embedded") or (plan.root / before).exists():
         return [_films(films_dir)]
-    moved_films(plan.run_dir, films_dir, plan.root)
+    moved_films(plan.run_dir, before, films_dir)
     return [f"{FILMS}={before}"] if first in plan.selected else []
 
 
