@@ -19,6 +19,7 @@ from m2s_lib.runs.parameters.profiles import Profile
 from m2s_lib.runs.pipeline import fork_server
 from m2s_lib.runs.records import record
 from m2s_lib.runs.records.locks import FolderLock
+from m2s_lib.runs.records.provenance import source_state
 from m2s_lib.runs.records.stage import BEGUN, PIPELINE
 
 
@@ -78,7 +79,7 @@ def run_profile(
 def _run_stage(plan: Plan, stage: str, fresh: bool, stream: TextIO) -> None:
     reason = "--fresh" if fresh else record.why_stale(plan.run_dir, stage, plan.values[stage], plan.root)
     if not reason:
-        state = record.source_state(plan.notebook(stage))
+        state = source_state(plan.notebook(stage))
         newer = record.code_changed(record.read_record(plan.run_dir, stage), state)
         note = f"; {newer} changed since, --fresh recomputes" if newer else ""
         _tell(stream, f"{stage}  skipped (up to date{note})")

@@ -13,7 +13,6 @@ from m2s_lib import io as files
 from m2s_lib.errors import M2SError
 from m2s_lib.io import read_json, write_json
 from m2s_lib.runs.project import find_stage, root_or_default, stage_names
-from m2s_lib.runs.records.provenance import source_state as source_state
 
 RECORD = "run.json"
 NOTEBOOKS = ("notebook.ipynb", "notebook.failed.ipynb", "notebook.html")

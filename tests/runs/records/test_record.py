@@ -14,6 +14,7 @@ from m2s_lib.io import fingerprint, read_json, write_json
 from m2s_lib.runs import open_stage
 from m2s_lib.runs.cli import main
 from m2s_lib.runs.pipeline import kernel
+from m2s_lib.runs.records.provenance import source_state
 from m2s_lib.runs.records.record import (
     Fingerprints,
     code_changed,
@@ -21,7 +22,6 @@ from m2s_lib.runs.records.record import (
     moved_films,
     portable,
     read_record,
-    source_state,
     why_stale,
 )
 
