@@ -58,7 +58,7 @@ lab: $(INSTALLED)
 	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=. $(if $(filter 0,$(shell id -u)),--allow-root)
 
 gallery: $(INSTALLED)-browser
-	$(BIN)/python -m m2s_lib.runs.gallery_page $(RUN)
+	$(BIN)/python -m m2s_lib.runs.report.gallery_page $(RUN)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

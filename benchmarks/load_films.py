@@ -93,7 +93,7 @@ def watch_log(films: np.ndarray, seed: int) -> pd.DataFrame:
 
 def _write_record(folder: Path, metrics: dict) -> None:
     """run.json of a finished stage with the notebook's default parameters."""
-    from m2s_lib.runs.parameters import RUN_DIR, read_parameters
+    from m2s_lib.runs.parameters.parameters import RUN_DIR, read_parameters
 
     known = read_parameters()[folder.name]
     parameters = {p.name: p.default for p in known.values() if p.name != RUN_DIR}

@@ -6,6 +6,7 @@ plan.csv: what the curves and a GPU's rates say about the paper's corpus (`bench
 
 import argparse
 import itertools
+import math
 import sys
 import tempfile
 import time
@@ -24,7 +25,7 @@ from benchmarks.film_paths import SHOT, SIDE, made_up_film
 from benchmarks.load_films import watch_log, write_store
 from benchmarks.plan import Machine, gpu_rates, plan, readable_plan
 from benchmarks.setting import Setting, film_like
-from m2s_lib.display.figures.plots import scaling_figure
+from m2s_lib.display.style import OKABE_ITO, WIDTH, new_figure, safe_text, styled
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.retrieval.index import search
 from m2s_lib.films.similarity.similar_films import similar_films
@@ -248,6 +249,37 @@ def _parser() -> argparse.ArgumentParser:
     ):
         parser.add_argument(f"--{name}", type=float, default=default, help=f"{words} (default {default:g})")
     return parser
+
+
+@styled
+def scaling_figure(curves: pd.DataFrame):
+    """Seconds over size, both logarithmic, a panel for each thing that grows.
+
+    The line goes through the fastest turn of each size; the points are all turns.
+
+    Args:
+        curves: columns stage, variable, size, seconds, exponent, and its interval low, high where known.
+    """
+    groups = list(curves.groupby(["stage", "variable"], sort=False))
+    columns = 3
+    fig = new_figure(WIDTH, 2.2 * math.ceil(len(groups) / columns))
+    for i, ((stage, variable), rows) in enumerate(groups):
+        axes = fig.add_subplot(math.ceil(len(groups) / columns), columns, i + 1)
+        best = rows.groupby("size", as_index=False)["seconds"].min()
+        axes.loglog(best["size"], best["seconds"], color=OKABE_ITO[0])
+        axes.loglog(rows["size"], rows["seconds"], "o", markersize=4, color=OKABE_ITO[0])
+        axes.minorticks_off()
+        axes.set_xticks(best["size"], [f"{n:,.0f}" for n in best["size"]])
+        axes.set_yticks(best["seconds"], [f"{s:.2g}" for s in best["seconds"]])
+        low, high = (float(rows[c].iloc[0]) if c in rows else math.nan for c in ("low", "high"))
+        interval = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
+        axes.set_title(f"{stage}\nexponent {rows['exponent'].iloc[0]:.2f}{interval}", loc="left", fontsize=8)
+        axes.set_xlabel(safe_text(variable), fontsize=8)
+        axes.set_ylabel("seconds", fontsize=8)
+    fig.set_layout_engine("tight")
+    growth = (f"{s} by {v} to the power {rows['exponent'].iloc[0]:.2f}" for (s, v), rows in groups)
+    fig.m2s_alt = "Seconds over size: " + "; ".join(growth) + "."
+    return fig
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -60,26 +60,6 @@ def _no_space(path: Path) -> M2SError:
     )
 
 
-def reserve(path: str | os.PathLike, name: str | os.PathLike) -> None:
-    """Make sure that the disk has room for a file that is mapped and not yet filled: a full disk would end
-    the process with a bus error while it is.
-
-    Raises M2SError that speaks of `name`, and removes the file, when there is no room.
-    """
-    path = Path(path)
-    if not hasattr(os, "posix_fallocate"):  # macOS
-        return
-    try:
-        with open(path, "r+b") as f:
-            os.posix_fallocate(f.fileno(), 0, path.stat().st_size)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            path.unlink(missing_ok=True)
-            raise _no_space(Path(name)) from error
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise
-
-
 def remove_temporaries(folder: str | os.PathLike) -> int:
     """Remove what killed runs left under `folder` (names of `atomic_path`); return how many files went."""
     stale = [p for p in Path(folder).rglob(".*.tmp") if _TEMPORARY.match(p.name) and not _alive(p)]

@@ -55,7 +55,7 @@ def test_nothing_of_ray_is_imported_for_this_machine(tmp_path):
     code = """
 import sys
 import m2s_lib.films.store.ingest, m2s_lib.method.shot_features
-import m2s_lib.mining.scene_mining, m2s_lib.runs.sweep
+import m2s_lib.mining.scene_mining, m2s_lib.runs.sweep.sweep
 from m2s_lib.engine import open_engine
 from tests.helpers.engine_work import makes_reader
 assert list(open_engine("local").prepared(makes_reader, [("", "x")], None)) == [(0, "x")]

@@ -29,9 +29,9 @@ from m2s_lib.method.shot_features import encode_films
 from m2s_lib.mining import shards as mining_shards
 from m2s_lib.mining.scene_mining import mine_pairs
 from m2s_lib.mining.similar_scenes import MiningConfig
-from m2s_lib.runs.pipeline import StageFailed
-from m2s_lib.runs.profiles import load_profile
-from m2s_lib.runs.sweep import run_sweep
+from m2s_lib.runs.parameters.profiles import load_profile
+from m2s_lib.runs.pipeline.pipeline import StageFailed
+from m2s_lib.runs.sweep.sweep import run_sweep
 from tests.helpers.engine_work import KillsItsself, KillsItsWorker, makes_reader, writes
 from tests.helpers.ingest_tasks import fated
 from tests.helpers.mining_films import corpus, every_pair

@@ -52,8 +52,8 @@ def test_make_commands_of_the_readme_exist():
 
 def test_m2s_commands_of_the_readme_are_accepted():
     from m2s_lib.runs.cli import _parser
-    from m2s_lib.runs.parameters import read_parameters
-    from m2s_lib.runs.profiles import profile_names
+    from m2s_lib.runs.parameters.parameters import read_parameters
+    from m2s_lib.runs.parameters.profiles import profile_names
     from m2s_lib.runs.project import find_stage
 
     readme = ROOT / "README.md"

@@ -24,10 +24,10 @@ from m2s_lib.evaluation.paper import published
 from m2s_lib.films.similarity import benchmark_ids, watch_log
 from m2s_lib.films.store import film_table, ingest, sources
 from m2s_lib.films.video import decoding, shot_boundaries
-from m2s_lib.runs import parameters
-from m2s_lib.runs.profiles import load_profile
-from m2s_lib.runs.record import why_stale
-from m2s_lib.runs.report import summary_table, write_report
+from m2s_lib.runs.parameters import parameters
+from m2s_lib.runs.parameters.profiles import load_profile
+from m2s_lib.runs.records.record import why_stale
+from m2s_lib.runs.report.report import summary_table, write_report
 from tests.conftest import ROOT
 from tests.helpers.lvu_folders import write_lvu
 

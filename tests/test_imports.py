@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,19 @@ def test_a_part_imports_only_what_is_below_it(imports, part):
         if name.split(".")[1:2] == [part]:
             parts = {p for u in used for p in u.split(".")[1:2] if p in BELOW} - {part}
             assert parts <= BELOW[part], f"{name} imports {sorted(parts - BELOW[part])}"
+
+
+def test_no_folder_has_more_than_fifteen_modules():
+    modules = Counter(p.parent for p in ROOT.rglob("*.py") if p.name != "__init__.py")
+    assert modules[ROOT / "method"] > 1
+    assert {str(folder): n for folder, n in modules.items() if n > 15} == {}
+
+
+def test_no_file_is_longer_than_350_lines():
+    endings = (".py", ".js", ".css", ".html", ".j2")
+    lines = {p: len(p.read_text("utf-8").splitlines()) for p in ROOT.rglob("*") if p.suffix in endings}
+    assert lines[ROOT / "io.py"] > 1
+    assert {str(path): n for path, n in lines.items() if n > 350} == {}
 
 
 def test_no_modules_import_each_other_in_a_circle(imports):

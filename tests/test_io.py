@@ -268,18 +268,3 @@ def test_good_names_stay_as_they_are():
     for name in ("tt0133093", "Amélie (2001)", "映画", "a.b-c_d 2"):
         assert files.safe_name(name) == name
     assert files.safe_name("../../etc/passwd") == ".._.._etc_passwd"
-
-
-def test_room_for_a_mapped_file_is_asked_for_before_it_is_filled(tmp_path, monkeypatch):
-    path = tmp_path / ".a.npy.1.tmp"
-    path.write_bytes(b"\0" * 4096)
-    files.reserve(path, tmp_path / "a.npy")
-    assert path.stat().st_size == 4096
-
-    def full(fd, offset, size):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(M2SError, match="no space left while writing .*a.npy: free some disk"):
-        files.reserve(path, tmp_path / "a.npy")
-    assert not path.exists()

@@ -25,7 +25,7 @@ from m2s_lib.films.store.film_table import read_film_table
 from m2s_lib.films.store.shot_store import open_stores
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
 from m2s_lib.method.weights import load_backbone, load_encoder
-from m2s_lib.runs import paper_files
+from m2s_lib.runs.report import paper_files
 from tests.conftest import ROOT
 from tests.helpers.display_stores import make_store
 from tests.helpers.explorer_films import make_scenes
@@ -101,7 +101,7 @@ def _sources():
 # notebook, which several of them execute; no file is read so.
 BETWEEN_PROCESSES = {
     "m2s_lib/engine_ray.py": ["imports pickle"],
-    "m2s_lib/runs/fork_server.py": ["calls runpy.run_module"],  # a kernel's own start
+    "m2s_lib/runs/pipeline/fork_server.py": ["calls runpy.run_module"],  # a kernel's own start
     "m2s_lib/training/loop.py": ["imports pickle", "imports cloudpickle", "calls exec", "calls compile"],
 }
 

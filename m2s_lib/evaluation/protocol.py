@@ -24,13 +24,13 @@ from m2s_lib.evaluation.probes.state_space import StateSpaceConfig
 from m2s_lib.evaluation.results import Evaluation, empty_results, joined
 from m2s_lib.evaluation.scene_vectors import Sources, shot_sequences
 from m2s_lib.evaluation.tasks import Task
+from m2s_lib.evaluation.vectors import whitening
 from m2s_lib.progress import Progress
 
 PERMUTED = "{} (permuted labels)"
 WHITENED = "{}, whitened"
 BASELINES = ("random init", "colour")  # always measured, whatever else is asked for
 _WHITENED_TOO = ("random init", SHOT_MEAN)
-_VARIANCE = 0.99  # share of the variance that whitening keeps: the rest is noise, which it would blow up
 SEQUENCE_HEAD = "ViS4mer-style"
 _log = logging.getLogger(__name__)
 
@@ -198,19 +198,6 @@ def evaluate(
 def unmeasured(tasks: Sequence[Task], encoder: str) -> pd.DataFrame:
     """Returns the rows of an encoder that is not there."""
     return pd.concat([t.unmeasured(encoder) for t in tasks], ignore_index=True)
-
-
-def whitening(x_train: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the PCA whitening of training vectors [n, d] as a function of vectors [m, d].
-
-    It keeps the components of 99 % of the variance, so what it gives may be narrower than d.
-    """
-    from sklearn.decomposition import PCA
-
-    if len(x_train) < 2:
-        return lambda x: x
-    pca = PCA(n_components=_VARIANCE, whiten=True, svd_solver="full").fit(np.asarray(x_train, np.float64))
-    return lambda x: pca.transform(np.asarray(x, np.float64)).astype(np.float32)
 
 
 def with_whitened(found: Mapping[str, Vectors | Missing], train: np.ndarray) -> dict[str, Vectors | Missing]:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from m2s_lib.errors import M2SError
 
 _NEVER = -1e9  # a logit that counts for nothing; finite, so that a query without any negative has a gradient
-NEGATIVES = ("queue", "batch", "both")  # where negatives come from
 
 
 class Contrast(NamedTuple):

@@ -7,7 +7,7 @@ is quick.
 
 import importlib
 
-_HOME = {"open_stage": "m2s_lib.runs.opening", "project_root": "m2s_lib.runs.project"}
+_HOME = {"open_stage": "m2s_lib.runs.records.opening", "project_root": "m2s_lib.runs.project"}
 __all__ = ["open_stage", "project_root"]
 
 

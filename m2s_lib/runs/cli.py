@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.profiles import load_profile, one_run
+    from m2s_lib.runs.parameters.profiles import load_profile, one_run
     from m2s_lib.runs.project import is_url
 
     if options.row:
@@ -138,7 +138,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _films(folder: str) -> str:
     """Returns --films-dir, seen from the current folder, as the parameter."""
-    from m2s_lib.runs.plan import FILMS
+    from m2s_lib.runs.parameters.plan import FILMS
     from m2s_lib.runs.project import project_root
 
     path, root = Path(os.path.abspath(os.path.expanduser(folder))), project_root()
@@ -152,23 +152,23 @@ def _films_or_move(films_dir: str, request: tuple) -> list[str]:
 
     What was computed from films that have moved stays valid: the parameter keeps the folder's first name.
     """
-    from m2s_lib.runs.plan import FILMS, plan_run
-    from m2s_lib.runs.record import moved_films, read_record
+    from m2s_lib.runs.parameters.plan import FILMS, plan_run
+    from m2s_lib.runs.records.record import moved_films, read_record
 
     plan = plan_run(*request)
     first = next(s for s in plan.values if s[:2] == FILMS[:2])
     before = read_record(plan.run_dir, first).get("parameters", {}).get("films_dir", "")
     if before in ("", "embedded") or (plan.root / before).exists():
         return [_films(films_dir)] if first in plan.selected else []
-    moved_films(plan.run_dir, films_dir, plan.root)
+    moved_films(plan.run_dir, before, films_dir)
     return [f"{FILMS}={before}"] if first in plan.selected else []
 
 
 def _run_one(profile, options: argparse.Namespace) -> int:
-    from m2s_lib.runs.pipeline import StageFailed, run_profile
-    from m2s_lib.runs.plan import plan_run
+    from m2s_lib.runs.parameters.plan import plan_run
+    from m2s_lib.runs.pipeline.pipeline import StageFailed, run_profile
     from m2s_lib.runs.project import is_url, shown_url
-    from m2s_lib.runs.remote import opened_run_dir
+    from m2s_lib.runs.remote.remote import opened_run_dir
 
     wanted = options.run_dir or profile.run_dir or None
     with opened_run_dir(wanted, f"m2s run {profile.name}", options.cache) as (folder, push):
@@ -190,7 +190,7 @@ def _run_one(profile, options: argparse.Namespace) -> int:
 
 
 def _show(run_dir: Path) -> None:
-    from m2s_lib.runs.report import summary_table, write_report
+    from m2s_lib.runs.report.report import summary_table, write_report
 
     write_report(run_dir)
     print(f"\n{summary_table(run_dir)}", flush=True)
@@ -198,10 +198,10 @@ def _show(run_dir: Path) -> None:
 
 def _run_settings(profile, options: argparse.Namespace) -> int:
     from m2s_lib.engine import open_engine
-    from m2s_lib.runs.pipeline import StageFailed
+    from m2s_lib.runs.pipeline.pipeline import StageFailed
     from m2s_lib.runs.project import is_url
-    from m2s_lib.runs.sweep import run_sweep, sweep_summary
-    from m2s_lib.runs.sweep_plan import plan_sweep
+    from m2s_lib.runs.sweep.sweep import run_sweep, sweep_summary
+    from m2s_lib.runs.sweep.sweep_plan import plan_sweep
 
     if options.only or options.from_:
         how = "choose with --setting; --only and --from are for one run"
@@ -255,7 +255,7 @@ def _open(options: argparse.Namespace) -> int:
     status = main(request)
     if status or options.no_page:
         return status
-    from m2s_lib.runs.gallery_page import serve
+    from m2s_lib.runs.report.gallery_page import serve
 
     print("The gallery; stop it with Ctrl-C. The same command shows it again at once:", flush=True)
     serve(run_dir, [f"--port={options.port}"] if options.port else [])
@@ -272,9 +272,9 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _params(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.parameters import RUN_DIR, read_parameters
+    from m2s_lib.runs.parameters.parameters import RUN_DIR, read_parameters
+    from m2s_lib.runs.parameters.values import format_text
     from m2s_lib.runs.project import find_stage, unknown_stage
-    from m2s_lib.runs.values import format_text
 
     known = read_parameters()
     if options.stage is not None:
@@ -304,7 +304,7 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 
 
 def _profiles(_: argparse.Namespace) -> int:
-    from m2s_lib.runs.profiles import load_profile, profile_names
+    from m2s_lib.runs.parameters.profiles import load_profile, profile_names
     from m2s_lib.runs.project import project_root
 
     folder = project_root() / "data_manifests" / "profiles"
@@ -324,7 +324,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from m2s_lib.runs.pipeline import prepare_notebooks
+    from m2s_lib.runs.pipeline.pipeline import prepare_notebooks
 
     written = prepare_notebooks(options.profile, options.out, options.run_dir, overrides=options.overrides)
     print(f"{len(written)} notebooks in {options.out}; run them with: pytest --nbval-lax {options.out}")

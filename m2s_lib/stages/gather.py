@@ -24,7 +24,7 @@ from m2s_lib.films.video.decoding import ScanConfig
 from m2s_lib.io import read_parquet
 from m2s_lib.method.device import pick_device
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
-from m2s_lib.runs import record
+from m2s_lib.runs.records import record
 from m2s_lib.stages import paths
 
 

@@ -1,5 +1,7 @@
 """Scaling curves: the fitted exponent, the plan made of them, and that all of it runs at small size."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +21,21 @@ def test_the_exponent_is_the_slope_in_logarithms_with_its_interval():
     assert slope == pytest.approx(found)
     assert (low, high) == pytest.approx((found - 4.302653 * error, found + 4.302653 * error))
     assert np.isnan(scaling.exponent([1, 2], [1.0, 2.0])[1])  # two points always lie on a line
+
+
+def test_scaling_curves_have_a_panel_for_each_thing_that_grows():
+    rows = [
+        ("03 mining", "shots", 10, 1.0, 2.0),
+        ("03 mining", "shots", 20, 4.0, 2.0),
+        ("search", "scenes", 5, 1.0, 1.0),
+    ]
+    fig = scaling.scaling_figure(
+        pd.DataFrame(rows, columns=["stage", "variable", "size", "seconds", "exponent"])
+    )
+    fig.savefig(io.BytesIO(), dpi=60)
+    assert [axes.get_xlabel() for axes in fig.axes] == ["shots", "scenes"]
+    assert fig.axes[0].lines[0].get_xydata().tolist() == [[10, 1], [20, 4]]
+    assert "03 mining by shots to the power 2.00" in fig.m2s_alt
 
 
 def made_up_curves():

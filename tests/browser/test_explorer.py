@@ -12,8 +12,8 @@ from m2s_lib.io import read_parquet
 from m2s_lib.method.movie_encoder import load_movie_encoder
 from m2s_lib.mining.pair_view import PairView
 from m2s_lib.mining.similar_scenes import MiningConfig
-from m2s_lib.runs.kernel import write_notebook
-from m2s_lib.runs.record import read_record
+from m2s_lib.runs.pipeline.kernel import write_notebook
+from m2s_lib.runs.records.record import read_record
 from tests.conftest import ROOT
 from tests.helpers.lab_pages import least_contrast, measured_ms, open_notebook, run_all, watch
 

@@ -23,9 +23,9 @@ from m2s_lib.display.style import text_at
 from m2s_lib.evaluation.paper.styled import styled_table
 from m2s_lib.evaluation.retrieval.collection import SceneCollection
 from m2s_lib.films.video.decoding import ScanConfig
-from m2s_lib.runs.kernel import write_notebook
-from m2s_lib.runs.paper_files import write_tables
-from m2s_lib.runs.report import _export_notebook
+from m2s_lib.runs.pipeline.kernel import write_notebook
+from m2s_lib.runs.report.paper_files import write_tables
+from m2s_lib.runs.report.report import _export_notebook
 from tests.helpers.display_stores import make_store
 from tests.helpers.explorer_films import N, make_scenes
 

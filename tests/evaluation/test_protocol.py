@@ -18,10 +18,10 @@ from m2s_lib.evaluation.protocol import (
     evaluate,
     summary,
     whitened_films,
-    whitening,
 )
 from m2s_lib.evaluation.results import PREDICTION_COLUMNS, RESULT_COLUMNS
 from m2s_lib.evaluation.tasks import LARGEST, RANDOM, ClassTask, NumberTask, RankingTask
+from m2s_lib.evaluation.vectors import whitening
 
 D = 12
 OURS, CLIP, UNTRAINED = "ours (co-watch)", "CLIP ViT-B/16", "random init"

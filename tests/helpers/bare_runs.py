@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from m2s_lib.runs.ending import StageEnded
-from m2s_lib.runs.parameters import read_notebook_parameters
-from m2s_lib.runs.stage import Stage
+from m2s_lib.runs.parameters.parameters import read_notebook_parameters
+from m2s_lib.runs.records.in_notebook import StageEnded
+from m2s_lib.runs.records.stage import Stage
 from tests.conftest import ROOT
 
 FILMS = pd.DataFrame(

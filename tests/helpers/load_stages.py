@@ -15,9 +15,9 @@ from pathlib import Path
 from m2s_lib.films.store import features
 from m2s_lib.method import movie_corpus
 from m2s_lib.mining import miner as pair_miner
-from m2s_lib.runs.kernel import parameterized
-from m2s_lib.runs.parameters import RUN_DIR
-from m2s_lib.runs.plan import plan_run
+from m2s_lib.runs.parameters.parameters import RUN_DIR
+from m2s_lib.runs.parameters.plan import plan_run
+from m2s_lib.runs.pipeline.kernel import parameterized
 
 STAGES = ("02", "03", "08")
 FEW_FILES = 320

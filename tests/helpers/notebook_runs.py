@@ -16,10 +16,10 @@ import yaml
 from safetensors.torch import load_file
 
 from m2s_lib.io import read_json
-from m2s_lib.runs import kernel
-from m2s_lib.runs.ending import StageEnded
-from m2s_lib.runs.pipeline import run_profile
-from m2s_lib.runs.record import RECORD
+from m2s_lib.runs.pipeline import kernel
+from m2s_lib.runs.pipeline.pipeline import run_profile
+from m2s_lib.runs.records.in_notebook import StageEnded
+from m2s_lib.runs.records.record import RECORD
 from tests.conftest import ROOT
 
 TINY = {
@@ -66,7 +66,7 @@ SMALL = {  # for all nine; less does not reach every part of 05 to 07
 @contextlib.contextmanager
 def no_kernels():
     """Notebooks run in this process: what a kernel takes to start is most of what a small stage takes."""
-    with mock.patch("m2s_lib.runs.kernel.execute", _execute_here):
+    with mock.patch("m2s_lib.runs.pipeline.kernel.execute", _execute_here):
         yield
 
 

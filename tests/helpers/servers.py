@@ -63,8 +63,8 @@ def start_lab(folder: Path, home: Path) -> Iterator[Server]:
 def start_page(run_dir: Path, home: Path, *options: str) -> Iterator[Server]:
     """The gallery as a page, as `make gallery` starts it; the token is the one that it prints."""
     port = free_port()
-    command = [sys.executable, "-m", "m2s_lib.runs.gallery_page", str(run_dir), f"--port={port}", *options]
-    with _running(command, home, {}) as process:
+    command = [sys.executable, "-m", "m2s_lib.runs.report.gallery_page", str(run_dir), f"--port={port}"]
+    with _running([*command, *options], home, {}) as process:
         url = f"http://127.0.0.1:{port}"
         _wait(process, f"{url}/login", home)
         token = re.search(r"\?token=(\w+)", (home / "log").read_text())

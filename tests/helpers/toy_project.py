@@ -71,7 +71,7 @@ ALL = ["01_numbers", "02_sums", "03_table"]
 # a process that holds a lock until it is sent a line
 HOLD = """
 import sys
-from m2s_lib.runs.locks import FolderLock
+from m2s_lib.runs.records.locks import FolderLock
 FolderLock(sys.argv[1], "m2s run toy").acquire()
 print(1, flush=True)
 input()

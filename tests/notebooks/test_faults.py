@@ -15,7 +15,7 @@ from m2s_lib.films.world.files import render_world
 from m2s_lib.films.world.plan import WorldConfig, plan_world
 from m2s_lib.io import read_json, read_parquet
 from m2s_lib.method.weights import load_encoder
-from m2s_lib.runs.record import RECORD, located
+from m2s_lib.runs.records.record import RECORD, located
 from tests.helpers.notebook_runs import (
     contents,
     kill,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from m2s_lib.io import read_json, read_parquet
-from m2s_lib.runs.record import RECORD
+from m2s_lib.runs.records.record import RECORD
 from tests.helpers.feature_films import write_feature_films
 from tests.helpers.notebook_runs import no_kernels, run, write_profile
 

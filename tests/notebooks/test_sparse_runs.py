@@ -10,7 +10,7 @@ from m2s_lib.io import read_json, write_json, write_npy, write_parquet
 from m2s_lib.method.movie_encoder import MoviePairModel, Pooling, save_movie_encoder
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 from m2s_lib.method.weights import save_encoder
-from m2s_lib.runs.record import RECORD
+from m2s_lib.runs.records.record import RECORD
 from m2s_lib.stages import paths
 from tests.helpers.display_stores import make_store
 from tests.helpers.notebook_runs import no_kernels, run, write_profile

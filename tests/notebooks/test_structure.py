@@ -10,10 +10,10 @@ import sys
 import nbformat
 import pytest
 
-from m2s_lib.runs.parameters import read_parameters
-from m2s_lib.runs.plan import plan_run
-from m2s_lib.runs.profiles import load_profile, profile_names
-from m2s_lib.runs.sweep_plan import plan_sweep
+from m2s_lib.runs.parameters.parameters import read_parameters
+from m2s_lib.runs.parameters.plan import plan_run
+from m2s_lib.runs.parameters.profiles import load_profile, profile_names
+from m2s_lib.runs.sweep.sweep_plan import plan_sweep
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

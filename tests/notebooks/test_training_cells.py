@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from m2s_lib.io import read_json, read_parquet
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 from m2s_lib.method.weights import load_encoder
-from m2s_lib.runs import kernel
-from m2s_lib.runs.record import RECORD
-from m2s_lib.runs.stage import PIPELINE
+from m2s_lib.runs.pipeline import kernel
+from m2s_lib.runs.records.record import RECORD
+from m2s_lib.runs.records.stage import PIPELINE
 from tests.conftest import ROOT
 from tests.helpers.notebook_runs import TINY, contents, no_kernels, run, write_profile
 

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from m2s_lib.runs import kernel, open_stage
-from m2s_lib.runs.stage import PIPELINE
+from m2s_lib.runs import open_stage
+from m2s_lib.runs.pipeline import kernel
+from m2s_lib.runs.records.stage import PIPELINE
 from tests.helpers.toy_project import ALL, injected, write_project
 
 
@@ -24,7 +25,7 @@ def toy(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> SimpleNamespace:
     """One run of the toy project by papermill: its root and what it printed. Copy it, do not change it."""
-    from m2s_lib.runs.pipeline import run_profile
+    from m2s_lib.runs.pipeline.pipeline import run_profile
 
     root = write_project(tmp_path_factory.mktemp("finished") / "project")
     said = io.StringIO()

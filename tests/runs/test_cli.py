@@ -8,9 +8,9 @@ import pytest
 from m2s_lib import __version__
 from m2s_lib.io import read_json, write_json
 from m2s_lib.runs.cli import main
-from m2s_lib.runs.parameters import REPLACED
-from m2s_lib.runs.pipeline import StageFailed
-from m2s_lib.runs.record import MOVED
+from m2s_lib.runs.parameters.parameters import REPLACED
+from m2s_lib.runs.pipeline.pipeline import StageFailed
+from m2s_lib.runs.records.record import MOVED
 from tests.helpers.toy_project import write_profile
 
 
@@ -66,7 +66,7 @@ def test_a_failed_stage_ends_with_1_and_the_report_of_what_is_done(done, capsys,
     def fail(*_, **__):
         raise StageFailed("03_table: it broke")
 
-    monkeypatch.setattr("m2s_lib.runs.pipeline.run_profile", fail)
+    monkeypatch.setattr("m2s_lib.runs.pipeline.pipeline.run_profile", fail)
     assert main(["run", "toy"]) == 1
     out, err = capsys.readouterr()
     assert err == "m2s: 03_table: it broke\n"
@@ -99,7 +99,7 @@ def requests(monkeypatch) -> list[list[str]]:
         seen.append(request[4])
         return request[1]
 
-    monkeypatch.setattr("m2s_lib.runs.pipeline.run_profile", note)
+    monkeypatch.setattr("m2s_lib.runs.pipeline.pipeline.run_profile", note)
     monkeypatch.setattr("m2s_lib.runs.cli._show", lambda run_dir: None)
     return seen
 

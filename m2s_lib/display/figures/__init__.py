@@ -7,7 +7,6 @@ from m2s_lib.display.figures.plots import (
     loss_curves,
     precision_bars,
     roc_figure,
-    scaling_figure,
     similarity_heatmap,
 )
 from m2s_lib.display.figures.scenes import retrieval_figure, scene_pairs_figure
@@ -23,7 +22,6 @@ __all__ = [
     "predictions_figure",
     "retrieval_figure",
     "roc_figure",
-    "scaling_figure",
     "scene_pairs_figure",
     "similarity_heatmap",
 ]

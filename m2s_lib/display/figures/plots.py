@@ -186,37 +186,6 @@ def roc_figure(roc: Mapping[str, tuple] | pd.DataFrame, auc: Mapping[str, float]
 
 
 @styled
-def scaling_figure(curves: pd.DataFrame):
-    """Seconds over size, both logarithmic, a panel for each thing that grows.
-
-    The line goes through the fastest turn of each size; the points are all turns.
-
-    Args:
-        curves: columns stage, variable, size, seconds, exponent, and its interval low, high where known.
-    """
-    groups = list(curves.groupby(["stage", "variable"], sort=False))
-    columns = 3
-    fig = new_figure(WIDTH, 2.2 * math.ceil(len(groups) / columns))
-    for i, ((stage, variable), rows) in enumerate(groups):
-        axes = fig.add_subplot(math.ceil(len(groups) / columns), columns, i + 1)
-        best = rows.groupby("size", as_index=False)["seconds"].min()
-        axes.loglog(best["size"], best["seconds"], color=OKABE_ITO[0])
-        axes.loglog(rows["size"], rows["seconds"], "o", markersize=4, color=OKABE_ITO[0])
-        axes.minorticks_off()
-        axes.set_xticks(best["size"], [f"{n:,.0f}" for n in best["size"]])
-        axes.set_yticks(best["seconds"], [f"{s:.2g}" for s in best["seconds"]])
-        low, high = (float(rows[c].iloc[0]) if c in rows else math.nan for c in ("low", "high"))
-        interval = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
-        axes.set_title(f"{stage}\nexponent {rows['exponent'].iloc[0]:.2f}{interval}", loc="left", fontsize=8)
-        axes.set_xlabel(safe_text(variable), fontsize=8)
-        axes.set_ylabel("seconds", fontsize=8)
-    fig.set_layout_engine("tight")
-    growth = (f"{s} by {v} to the power {rows['exponent'].iloc[0]:.2f}" for (s, v), rows in groups)
-    fig.m2s_alt = "Seconds over size: " + "; ".join(growth) + "."
-    return fig
-
-
-@styled
 def precision_bars(table: pd.DataFrame, chance: float | None = None, what: str = "precision"):
     """One bar for each encoder with its 95 % interval in per cent, chance as a line; groups of bars where
     there are metrics.

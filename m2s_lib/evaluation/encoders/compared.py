@@ -11,7 +11,6 @@ from m2s_lib.evaluation.encoders.baselines import TRAINED_HERE
 from m2s_lib.evaluation.encoders.computed_features import Vectors
 from m2s_lib.evaluation.encoders.encoders import Encoder, JoinedEncoder, OurSceneEncoder, ShotMeanEncoder
 from m2s_lib.evaluation.encoders.trained_baselines import train_comparator
-from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.scene_vectors import Sources
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
 from m2s_lib.training.config import ContrastiveConfig
@@ -96,22 +95,6 @@ def train_compared(
         _, log = train_comparator(name, stores, config, training, folder, **where)
         logs.append(log.assign(encoder=name))
     return pd.concat(logs, ignore_index=True) if logs else pd.DataFrame(columns=["encoder", "epoch", "loss"])
-
-
-def found_table(found: Mapping[str, Vectors | Missing | Mapping]) -> pd.DataFrame:
-    """What `scene_vectors` or `shot_vectors` found: encoder, status ('ready', 'missing'), width, without
-    (items or films that have no vector), reason."""
-    rows = []
-    for name, one in found.items():
-        row = {"encoder": name, "status": "ready", "width": 0, "without": 0, "reason": ""}
-        if isinstance(one, Missing):
-            row |= {"status": "missing", "reason": one.reason}
-        elif isinstance(one, Vectors):
-            row |= {"width": one.values.shape[1], "without": len(one.missing)}
-        else:
-            row |= {"width": next((x.shape[1] for x in one.values()), 0)}
-        rows.append(row)
-    return pd.DataFrame(rows, columns=["encoder", "status", "width", "without", "reason"])
 
 
 def by_item(vectors: Vectors, items: Sequence[str]) -> dict[str, np.ndarray]:

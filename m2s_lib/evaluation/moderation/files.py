@@ -20,7 +20,6 @@ CLASSES = ("none", "sex", "violence", "drug-use")
 BACKGROUND = "none"  # the paper's averages are over the three activities
 SPLITS = ("train", "val", "test")
 FRACTIONS = (0.7, 0.1, 0.2)  # section 4.4a
-FRAMES = 9  # of each clip (supp. 1.4): taken at equal distances, not one a shot; a clip has five seconds
 _ID_COLUMNS = ("item", "clip", "clip_id", "youtube_id")
 _STRETCH = ("film_id", "start_s", "end_s")
 

@@ -128,6 +128,7 @@ def compare_open_films(
         threshold, changes: as in `compare_boundaries`.
     """
     how = {"config": dataclasses.replace(SBD_PROBE, **changes), "seeds": seeds, "threshold": threshold}
+    data = [_with_own_ids(one) for one in data] if len(data) > 1 else data
     parts, untrained, trained = [], [], []
     for one in data:
         about = About(one.benchmark, name)
@@ -140,6 +141,13 @@ def compare_open_films(
     if len(data) > 1:
         parts += _over_all(data, untrained, trained, name, seeds)
     return joined(parts)
+
+
+def _with_own_ids(data: OpenFilms) -> OpenFilms:
+    """The same films under ids that no other data set has: their folders are numbered alike."""
+    films = [dataclasses.replace(f, film_id=f"{data.benchmark} {f.film_id}") for f in data.films]
+    features = {f"{data.benchmark} {film_id}": x for film_id, x in data.features.items()}
+    return dataclasses.replace(data, films=films, features=features)
 
 
 def compare_pictured_films(

@@ -10,7 +10,6 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.vectors import checked_rows
 from m2s_lib.io import atomic_path
 
-ALL_QUERIES = "all queries"
 _SPARE = 32  # neighbours fetched beyond k, so that the order among near duplicates can be put right
 _QUERIES = 1024  # asked for at once
 _FEW = 20  # queries from which FAISS multiplies matrices, which it does not do among chosen rows
@@ -134,34 +133,13 @@ def _largest(of_query: np.ndarray, of_scene: np.ndarray) -> int:
     return int(pd.Series(of_scene).value_counts().reindex(of_query).fillna(0).max())
 
 
-def precision_at_k(
-    query_labels: Sequence, neighbour_labels: np.ndarray, ks: Sequence[int] = (1, 5, 10)
-) -> pd.DataFrame:
-    """Share of the k nearest scenes that have the query's label, per label and over all queries (supp. Table
-    2).
+def query_precision(query_labels: Sequence, neighbour_labels: np.ndarray, k: int) -> np.ndarray:
+    """Share of the k nearest scenes that have the query's label, of every query (supp. Table 2): float64 [q].
 
     Args:
         query_labels: [q].
-        neighbour_labels: [q, max(ks) or more], nearest first; None where there is no neighbour (counts as
-            wrong).
-        ks: numbers of neighbours.
-
-    Returns:
-        Table label, k, precision (0..1), n (queries); the rows "all queries" weigh every query alike.
+        neighbour_labels: [q, k or more], nearest first; None where there is no neighbour (counts as wrong).
     """
-    labels = pd.Series(query_labels, dtype=object)
-    table = []
-    for k in ks:
-        each = pd.Series(query_precision(labels, neighbour_labels, k))
-        by_label = each.groupby(labels.map(str)).agg(["mean", "size"])
-        names = dict(zip(labels.map(str), labels, strict=True))
-        rows = [(names[label], k, row["mean"], int(row["size"])) for label, row in by_label.iterrows()]
-        table += [*rows, (ALL_QUERIES, k, each.mean(), len(each))]
-    return pd.DataFrame(table, columns=["label", "k", "precision", "n"])
-
-
-def query_precision(query_labels: Sequence, neighbour_labels: np.ndarray, k: int) -> np.ndarray:
-    """Precision at k of every query: float64 [q]. Arguments as in `precision_at_k`."""
     labels, neighbours = np.asarray(query_labels, dtype=object), np.asarray(neighbour_labels, dtype=object)
     if neighbours.ndim != 2 or len(labels) != len(neighbours) or not len(labels):
         raise M2SError(

@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.decomposition import PCA
 
 from m2s_lib.encoders.pictures import is_picture_encoder
 from m2s_lib.errors import M2SError
@@ -15,6 +14,7 @@ from m2s_lib.evaluation.encoders.encoders import ColourEncoder, OurSceneEncoder,
 from m2s_lib.evaluation.metrics import mean
 from m2s_lib.evaluation.paper.mining_precision import scene_theme
 from m2s_lib.evaluation.retrieval.index import query_precision, search
+from m2s_lib.evaluation.vectors import whitening
 from m2s_lib.films.store.shot_store import ShotStore
 from m2s_lib.films.store.subtitles import words_between
 from m2s_lib.method.movie_encoder import MovieEncoder, load_movie_encoder
@@ -147,10 +147,7 @@ def whitened(vectors: np.ndarray, fit: np.ndarray) -> np.ndarray:
     Args:
         vectors: float32 [n, d]. fit: bool [n], rows that it is fitted on; fewer than two change nothing.
     """
-    if fit.sum() < 2:
-        return vectors
-    pca = PCA(n_components=0.99, whiten=True, svd_solver="full").fit(vectors[fit].astype(np.float64))
-    return pca.transform(vectors.astype(np.float64)).astype(np.float32)
+    return whitening(vectors[fit])(vectors)
 
 
 def _labels(scenes: pd.DataFrame, themes: Mapping[str, Sequence]) -> np.ndarray:

@@ -12,7 +12,8 @@ import pandas as pd
 
 from m2s_lib.errors import M2SError
 from m2s_lib.films.similarity.watch_log import imdb_id
-from m2s_lib.io import read_csv, safe_name
+from m2s_lib.films.tables import read_table
+from m2s_lib.io import safe_name
 
 PATTERNS = ("*.mp4", "*.mkv", "*.mov", "*.avi", "*.webm", "*.m4v", "*.mpg", "*.ts")
 METADATA = ("title", "imdb_id", "genres", "synopsis", "year", "split")
@@ -39,8 +40,9 @@ def read_film_table(
 
     Args:
         films_dir: a folder of video files; for 'movienet' and 'features' a folder of film folders.
-        metadata: '' or a CSV/parquet table with film_id (the file's name without ending) or path (or file
-            name), and any of title, imdb_id, genres ('|' or ',' between), synopsis, year, split.
+        metadata: '' or a CSV/parquet table, read by `read_table`, with film_id (the file's name without
+            ending) or path (or file name), and any of title, imdb_id, genres ('|' or ',' between), synopsis,
+            year, split.
         patterns: file name patterns instead of the source's own; upper and lower case are the same.
         source: 'video', 'movienet' or 'features'.
 
@@ -170,9 +172,7 @@ def _read_metadata(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise M2SError(f"metadata {path} is missing: expected a CSV or parquet table, or '' for none")
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        return read_csv(path, dtype=str, keep_default_na=False)
+        return read_table(path, dtype=str, keep_default_na=False)
     except Exception as error:  # pandas and pyarrow raise many kinds for a file that is no table
         raise M2SError(f"metadata {path} cannot be read as a table: {error}") from error
 

@@ -11,7 +11,6 @@ from m2s_lib.display.figures import (
     loss_curves,
     precision_bars,
     roc_figure,
-    scaling_figure,
 )
 from m2s_lib.display.figures.plots import largest_of
 from m2s_lib.errors import M2SError
@@ -135,17 +134,3 @@ def test_bars_that_cannot_be():
     assert roc_figure(nothing, {}).startswith("There is no ROC curve to draw")
     empty = precision_bars(bars_table().assign(value=np.nan, ci_low=np.nan, ci_high=np.nan))
     assert [t.get_text() for t in draw(empty).axes[0].texts] == ["not measured"] * 3
-
-
-def test_scaling_curves_have_a_panel_for_each_thing_that_grows():
-    rows = [
-        ("03 mining", "shots", 10, 1.0, 2.0),
-        ("03 mining", "shots", 20, 4.0, 2.0),
-        ("search", "scenes", 5, 1.0, 1.0),
-    ]
-    fig = draw(
-        scaling_figure(pd.DataFrame(rows, columns=["stage", "variable", "size", "seconds", "exponent"]))
-    )
-    assert [axes.get_xlabel() for axes in fig.axes] == ["shots", "scenes"]
-    assert fig.axes[0].lines[0].get_xydata().tolist() == [[10, 1], [20, 4]]
-    assert "03 mining by shots to the power 2.00" in fig.m2s_alt

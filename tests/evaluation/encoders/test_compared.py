@@ -9,15 +9,13 @@ from m2s_lib.evaluation.encoders.compared import (
     SHOT_MEAN,
     by_item,
     compared_encoders,
-    found_table,
     our_name,
     shown_encoder,
     train_compared,
 )
 from m2s_lib.evaluation.encoders.computed_features import Vectors
 from m2s_lib.evaluation.encoders.encoders import OurSceneEncoder, RandomInit, ShotMeanEncoder
-from m2s_lib.evaluation.encoders.weight_files import Missing
-from m2s_lib.evaluation.scene_vectors import scene_vectors, shot_vectors
+from m2s_lib.evaluation.scene_vectors import scene_vectors
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
 from m2s_lib.method.weights import save_encoder
@@ -101,35 +99,6 @@ def test_only_what_is_compared_and_trained_here_is_trained(tmp_path):
         assert len(nothing) == 0
         assert {"encoder", "epoch", "loss"} <= set(nothing.columns)
     assert not (tmp_path / "none").exists()
-
-
-def test_the_table_says_who_is_ready_and_why_others_are_not(tmp_path):
-    stores = {"a": FakeStore(1, 4, side=32)}
-    scenes = pd.DataFrame({"item": ["s", "t"], "film_id": ["a", "gone"], "shot": 0, "n_shots": 3})
-    _, sources = compared_encoders(
-        compared=[],
-        source="",
-        scene_encoder=None,
-        shot_encoder=None,
-        weights_dir=tmp_path,
-        trained_dir=tmp_path,
-    )
-    names = ["colour", "X3D-L", "BaSSL", "SimCLR"]
-    table = found_table(scene_vectors(names, scenes, stores, "lvu", sources)).set_index("encoder")
-    assert table.columns.tolist() == ["status", "width", "without", "reason"]
-    assert table["status"].to_dict() == dict.fromkeys(names, "missing") | {"colour": "ready"}
-    assert table.loc["colour", ["width", "without", "reason"]].tolist() == [64, 1, ""]
-    assert f"put them at {tmp_path / 'X3D_L.pyth'}" in table.loc["X3D-L", "reason"]
-    assert "bassl" in table.loc["BaSSL", "reason"]
-    assert "not trained yet" in table.loc["SimCLR", "reason"]
-    assert table.loc[names[1:], "width"].tolist() == [0, 0, 0]
-    shots = found_table(shot_vectors(["colour", "X3D-L"], stores, {"a": 4}, "films", sources))
-    assert shots[["encoder", "status", "width"]].to_numpy().tolist() == [
-        ["colour", "ready", 64],
-        ["X3D-L", "missing", 0],
-    ]
-    assert found_table({}).columns.tolist() == ["encoder", "status", "width", "without", "reason"]
-    assert found_table({"X": Missing("X", "why")})["reason"].tolist() == ["why"]
 
 
 def test_vectors_of_one_item_are_put_together_and_gaps_left_out():

@@ -15,7 +15,7 @@ from m2s_lib.evaluation.paper.claims import (
 )
 from m2s_lib.evaluation.paper.published import read_settings
 from m2s_lib.evaluation.paper.statistics import OPPOSITE, SHOWN, UNDECIDED
-from m2s_lib.runs.profiles import load_profile
+from m2s_lib.runs.parameters.profiles import load_profile
 from tests.helpers.result_rows import rows
 
 

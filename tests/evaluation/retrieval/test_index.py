@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.retrieval import index as retrieval
-from m2s_lib.evaluation.retrieval.index import precision_at_k, query_precision, search, write_index
+from m2s_lib.evaluation.retrieval.index import query_precision, search, write_index
 
 
 def brute_force(embeddings, queries, k, allowed):
@@ -136,38 +136,26 @@ def test_search_that_cannot_be():
         search(embeddings, embeddings[:1], 1)
 
 
-def test_precision_at_k_by_hand():
+def test_precision_of_queries_by_hand():
     queries = ["office", "school", "office"]
     neighbours = [["office", "school", "office"], ["office", "office", "school"], [None, "office", "office"]]
-    table = precision_at_k(queries, neighbours, ks=(1, 3))
-    assert table.round(3).to_dict("list") == {
-        "label": ["office", "school", "all queries"] * 2,
-        "k": [1, 1, 1, 3, 3, 3],
-        "precision": [0.5, 0.0, 0.333, 0.667, 0.333, 0.556],
-        "n": [2, 1, 3, 2, 1, 3],
-    }
+    assert query_precision(queries, neighbours, 1).tolist() == [1.0, 0.0, 0.0]
     assert query_precision(queries, neighbours, 2).tolist() == [0.5, 0.0, 0.5]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_precision_at_k_equals_the_oracle(seed):
-    rng = np.random.default_rng(seed)
+@pytest.mark.parametrize("k", [1, 5, 10])
+def test_precision_of_queries_equals_the_oracle(k):
+    rng = np.random.default_rng(k)
     queries, neighbours = rng.integers(4, size=20), rng.integers(4, size=(20, 10))
-    table = precision_at_k(queries, neighbours).set_index(["label", "k"])
-    for k in (1, 5, 10):
-        hits = [sum(n == q for n in row[:k]) / k for q, row in zip(queries, neighbours, strict=True)]
-        assert table.at[("all queries", k), "precision"] == pytest.approx(sum(hits) / 20)
-        for label in range(4):
-            mine = [h for h, q in zip(hits, queries, strict=True) if q == label]
-            assert table.at[(label, k), "precision"] == pytest.approx(sum(mine) / len(mine))
-            assert table.at[(label, k), "n"] == len(mine)
+    hits = [sum(n == q for n in row[:k]) / k for q, row in zip(queries, neighbours, strict=True)]
+    assert query_precision(queries, neighbours, k).tolist() == hits
 
 
 def test_precision_that_cannot_be():
     with pytest.raises(M2SError, match="precision at 10 needs 10 neighbours per query, there are 5"):
-        precision_at_k(["a"], [["a"] * 5])
+        query_precision(["a"], [["a"] * 5], 10)
     with pytest.raises(M2SError, match=r"2 query labels and neighbour labels of shape \(1, 5\)"):
-        precision_at_k(["a", "b"], [["a"] * 5], ks=(1,))
+        query_precision(["a", "b"], [["a"] * 5], 1)
 
 
 def test_the_index_on_disk_is_for_faiss(tmp_path):

@@ -185,6 +185,16 @@ def test_metadata_that_cannot_be_used_names_row_and_column(folder, tmp_path, tex
         read_film_table(folder("a.mp4", "b.mp4"), metadata(tmp_path, text))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_metadata_as_spreadsheets_write_it(folder, tmp_path, encoding, separator):
+    rows = [["film_id", "title", "genres", "year"], ["a", "Amélie", "Comédie|Romance", "2001"]]
+    path = tmp_path / "metadata.csv"
+    path.write_text("\n".join(separator.join(row) for row in rows) + "\n", encoding=encoding)
+    table = read_film_table(folder("a.mp4"), path)
+    assert table[["title", "genres", "year"]].iloc[0].tolist() == ["Amélie", "Comédie|Romance", 2001]
+
+
 def test_a_metadata_file_that_is_missing_or_no_table(folder, tmp_path):
     root = folder("a.mp4")
     with pytest.raises(M2SError, match="none.csv is missing: expected a CSV or parquet table"):
