@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from m2s_lib.films.world.plan import Film, World, WorldConfig
+from m2s_lib.films.world.plan import WorldConfig
+from m2s_lib.films.world.records import Film, World
 
 TINY = WorldConfig(seed=3, films=3, benchmark_films=2, shots=24, viewers=30)
 

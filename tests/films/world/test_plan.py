@@ -8,15 +8,15 @@ from m2s_lib.errors import M2SError
 from m2s_lib.films.world.plan import (
     ALTERNATION,
     MODERATES_AS_THEME,
-    SPEAKING,
     SPEAKS_AS_THEME,
     THEME_MODERATION,
     THEME_SPEAKING,
     THEMES,
     WorldConfig,
     plan_world,
-    watch_log,
 )
+from m2s_lib.films.world.records import SPEAKING
+from m2s_lib.films.world.viewers import watch_log
 from tests.helpers.worlds import TINY
 
 
