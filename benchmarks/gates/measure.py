@@ -21,8 +21,9 @@ import torch
 from benchmarks.gates.training import Budget, learned_representations, shot_features
 from benchmarks.gates.windows import Windows, correlations, keyframes, metadata_shares
 from m2s_lib.errors import M2SError
-from m2s_lib.films.stories.plan import StoriesConfig, plan_stories
+from m2s_lib.films.stories.plan import StoriesConfig
 from m2s_lib.films.stories.story import THEMES
+from m2s_lib.films.world.kinds import plan_world
 from m2s_lib.films.world.records import World
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 
@@ -46,10 +47,10 @@ def measure_gates(seed: int, budget: Budget, films: int = 96, *, only_plan: bool
             f"world {seed} is not a development world: gates look at {DEVELOPMENT.start} to "
             f"{DEVELOPMENT.stop - 1} only, so that nobody has seen a reported world"
         )
-    world = plan_stories(StoriesConfig(seed, films, HELD_OUT_FILMS))
+    world = plan_world(StoriesConfig(seed, films, HELD_OUT_FILMS))
     rows = _plan_gates(world)
     if budget.pixels and not only_plan:
-        off = plan_stories(StoriesConfig(seed, films, HELD_OUT_FILMS, correlations=0.0))
+        off = plan_world(StoriesConfig(seed, films, HELD_OUT_FILMS, correlations=0.0))
         rows += _pixel_gates(Windows.of(off), keyframes(off), "off")
     if not only_plan:
         rows += _learned_gates(world, budget)
@@ -64,7 +65,7 @@ def _plan_gates(world: World) -> list[tuple[str, str, float]]:
     rows.append(("g4", "all actions seen, P@1", windows.neighbours(seen)))
     rows.append(("g4", "their order not seen, P@1", windows.neighbours(seen.sum(1, keepdims=True))))
     rows += [("g5", f"pairs of {name} that share a theme", v) for name, v in metadata_shares(world).items()]
-    more = plan_stories(StoriesConfig(world.config.seed, _FILMS_FOR_V, 2))
+    more = plan_world(StoriesConfig(world.config.seed, _FILMS_FOR_V, 2))
     return rows + [("g5", f"V of {name}", v) for name, v in correlations(more).items()]
 
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from benchmarks.gates.measure import DEVELOPMENT
 from m2s_lib.films.stories.frames import draw_keyframe
-from m2s_lib.films.stories.plan import StoriesConfig, plan_stories
+from m2s_lib.films.stories.plan import StoriesConfig
 from m2s_lib.films.stories.story import STORIES, THEMES
+from m2s_lib.films.world.kinds import plan_world
 from m2s_lib.films.world.records import Film, World
 from m2s_lib.io import atomic_path, write_json
 
@@ -62,7 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     out, key = Path(options.out), {}
     out.mkdir(parents=True, exist_ok=True)
-    world = plan_stories(StoriesConfig(options.world))
+    world = plan_world(StoriesConfig(options.world))
     for number in range(options.sheets):
         sheet, key[f"sheet_{number}.png"] = contact_sheet(
             world, np.random.default_rng([options.seed, number])

@@ -6,10 +6,11 @@ from benchmarks.gates.sheets import contact_sheet
 from benchmarks.gates.training import Budget, learned_representations
 from benchmarks.gates.windows import LENGTH, Windows, correlations, cramers_v, metadata_shares
 from m2s_lib.errors import M2SError
-from m2s_lib.films.stories.plan import StoriesConfig, plan_stories
+from m2s_lib.films.stories.plan import StoriesConfig
 from m2s_lib.films.stories.story import THEMES
+from m2s_lib.films.world.kinds import plan_world
 
-WORLD = plan_stories(StoriesConfig(seed=109, films=30, benchmark_films=12))
+WORLD = plan_world(StoriesConfig(seed=109, films=30, benchmark_films=12))
 WINDOWS = Windows.of(WORLD)
 
 
@@ -60,14 +61,14 @@ def test_cramers_v_is_one_for_a_function_and_near_zero_for_chance():
 
 
 def test_what_goes_with_themes_does_not_when_it_is_switched_off():
-    off = plan_stories(StoriesConfig(seed=109, films=250, benchmark_films=2, correlations=0.0))
-    on = plan_stories(StoriesConfig(seed=109, films=250, benchmark_films=2))
+    off = plan_world(StoriesConfig(seed=109, films=250, benchmark_films=2, correlations=0.0))
+    on = plan_world(StoriesConfig(seed=109, films=250, benchmark_films=2))
     for name in ("place", "relationship", "director", "writer"):
         assert correlations(off)[name] < 0.2 < correlations(on)[name]
 
 
 def test_metadata_knows_of_themes_in_the_order_of_the_sources():
-    shares = metadata_shares(plan_stories(StoriesConfig(seed=109, films=96, benchmark_films=2)))
+    shares = metadata_shares(plan_world(StoriesConfig(seed=109, films=96, benchmark_films=2)))
     assert shares["cowatch"] > shares["genre"] > shares["chance"]
     assert shares["synopsis"] > shares["chance"] + 0.2
     assert shares["random"] == pytest.approx(shares["chance"], abs=0.12)

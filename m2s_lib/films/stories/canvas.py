@@ -40,15 +40,7 @@ class Canvas:
         self._draw.frombytes(np.ascontiguousarray(picture).tobytes())
 
     def polygon(self, points: Points, colour: Colour, opacity: int = 255, line: bool = False) -> None:
-        flat = [v for point in points for v in point]
-        if line and self.outline:
-            self._draw.polygon(
-                flat,
-                _pen(self._graded(self.ink), self.outline, opacity),
-                _brush(self._graded(colour), opacity),
-            )
-        else:
-            self._draw.polygon(flat, _brush(self._graded(colour), opacity))
+        self._draw.polygon([v for point in points for v in point], *self._tools(colour, opacity, line))
 
     def rectangle(
         self, x: float, y: float, w: float, h: float, colour: Colour, opacity: int = 255, line: bool = False
@@ -59,15 +51,7 @@ class Canvas:
         self, x: float, y: float, rx: float, ry: float, colour: Colour, opacity: int = 255, line: bool = False
     ) -> None:
         """An ellipse with its centre and its radii."""
-        box = (x - rx, y - ry, x + rx, y + ry)
-        if line and self.outline:
-            self._draw.ellipse(
-                box,
-                _pen(self._graded(self.ink), self.outline, opacity),
-                _brush(self._graded(colour), opacity),
-            )
-        else:
-            self._draw.ellipse(box, _brush(self._graded(colour), opacity))
+        self._draw.ellipse((x - rx, y - ry, x + rx, y + ry), *self._tools(colour, opacity, line))
 
     def line(self, points: Points, width: float, colour: Colour, opacity: int = 255) -> None:
         """A line with square ends."""
@@ -80,6 +64,13 @@ class Canvas:
         if self.outline:
             self._tube(points, width + 2 * self.outline, self.ink)
         self._tube(points, width, colour)
+
+    def _tools(self, colour: Colour, opacity: int, line: bool) -> tuple:
+        """What a filled shape is drawn with: a pen where it has an outline, and a brush."""
+        brush = _brush(self._graded(colour), opacity)
+        if line and self.outline:
+            return _pen(self._graded(self.ink), self.outline, opacity), brush
+        return (brush,)
 
     def _tube(self, points: Points, width: float, colour: Colour) -> None:
         self.line(points, width, colour)

@@ -11,7 +11,7 @@ The world is hard in the way the paper says films are hard (sections 1 and 4.2, 
   people speak and what moderation finds in most scenes.
 * Viewers have tastes in themes; the watch log comes from them (`m2s_lib.films.world.viewers`).
 
-`plan_stories` decides everything and draws nothing; `frames` draws a shot. What writes films, truth and
+`plan_film` decides everything and draws nothing; `frames` draws a shot. What writes films, truth and
 labels is those of `m2s_lib.films.world`.
 """
 
@@ -24,14 +24,12 @@ from m2s_lib.films.stories.story import STORIES, THEMES, action_shots, tell
 from m2s_lib.films.world.records import (
     DECADES,
     GENRES,
-    TRANSITIONS,
     Film,
     Scene,
     Shot,
-    World,
     WorldSize,
+    cutting,
     identity,
-    plan_films,
 )
 
 # What goes with each theme, in the order of THEMES.
@@ -102,16 +100,8 @@ class StoryFilm(Film):
     look: Look
 
 
-def plan_stories(config: StoriesConfig) -> World:
-    """Plans every film of the world; the same config gives the same world, film by film.
-
-    Raises:
-        M2SError: for a world too small to hold pairs, scenes or cuts.
-    """
-    return plan_films(config, _plan_film)
-
-
-def _plan_film(config: StoriesConfig, number: int) -> StoryFilm:
+def plan_film(config: StoriesConfig, number: int) -> StoryFilm:
+    """Plans one film of a world; the same config gives the same film."""
     rng = np.random.default_rng([config.seed, 1, number])
     genre = int(rng.integers(len(GENRES)))
     themes = _film_themes(rng, genre)
@@ -213,10 +203,7 @@ def _plan_shots(
             StoryShot(
                 kind=actions.get(i, kind),
                 setup=setups[before],
-                frames=max(6, round(seconds * config.fps)),
-                transition=str(rng.choice(TRANSITIONS, p=[0.90, 0.06, 0.04])),
-                pan=float(rng.choice([0, 0, 0.1, -0.1])),
-                light=float(rng.uniform(0.92, 1.08)),
+                **cutting(config, rng, seconds),
                 x=float(rng.uniform(0.3, 0.7)),
                 size=float(rng.uniform(0.78, 1.1)),
                 side=int(rng.choice([-1, 1])),

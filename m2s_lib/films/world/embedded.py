@@ -29,7 +29,7 @@ def embedded_or_own(
         M2SError: no films are given, or the kind is unknown.
     """
     from m2s_lib.films.world.files import render_world
-    from m2s_lib.films.world.kinds import plan_kind
+    from m2s_lib.films.world.kinds import of_kind, plan_world
     from m2s_lib.films.world.labels import write_labels
 
     if films_dir != EMBEDDED:
@@ -38,7 +38,7 @@ def embedded_or_own(
                 "which films? Give a folder, for example: m2s run films -p 01.films_dir=path/to/films"
             )
         return Path(films_dir), metadata
-    world = plan_kind(kind, config)
+    world = plan_world(of_kind(kind, config))
     render_world(world, folder)
     write_labels(world, folder)
     return Path(folder) / "films", metadata or Path(folder) / "metadata.csv"

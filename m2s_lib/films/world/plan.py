@@ -12,7 +12,7 @@ The world is hard in the way the paper says films are hard (sections 1 and 4.2, 
 * Viewers have tastes in themes; the watch log comes from them (`viewers`). So co-watch knows about themes,
   pixels hardly do.
 
-`plan_world` decides everything and draws nothing; `frames` draws a shot, `files` writes the films and the
+`plan_film` decides everything and draws nothing; `frames` draws a shot, `files` writes the films and the
 truth about them, `labels` the labels in the benchmarks' formats.
 """
 
@@ -26,14 +26,12 @@ from m2s_lib.films.world.records import (
     PLACES,
     RELATIONSHIPS,
     SPEAKING,
-    TRANSITIONS,
     Film,
     Scene,
     Shot,
-    World,
     WorldSize,
+    cutting,
     identity,
-    plan_films,
 )
 
 THEMES = (
@@ -112,16 +110,8 @@ class ShapesFilm(Film):
     letterbox: int  # rows of black at top and bottom
 
 
-def plan_world(config: WorldConfig) -> World:
-    """Plans every film of the world; the same config gives the same world, film by film.
-
-    Raises:
-        M2SError: for a world too small to hold pairs, scenes or cuts.
-    """
-    return plan_films(config, _plan_film)
-
-
-def _plan_film(config: WorldConfig, number: int) -> ShapesFilm:
+def plan_film(config: WorldConfig, number: int) -> ShapesFilm:
+    """Plans one film of a world; the same config gives the same film."""
     rng = np.random.default_rng([config.seed, 1, number])
     genre = int(rng.integers(len(GENRES)))
     director, writer = _credits(rng, genre)
@@ -202,10 +192,7 @@ def _plan_scene(
         shots.append(
             ShapesShot(
                 setup=setups[name],
-                frames=max(6, round(seconds * config.fps)),
-                transition=str(rng.choice(TRANSITIONS, p=[0.90, 0.06, 0.04])),
-                pan=float(rng.choice([0, 0, 0.1, -0.1])),
-                light=float(rng.uniform(0.92, 1.08)),
+                **cutting(config, rng, seconds),
                 zoom=float(rng.uniform(0.9, 1.1)),
                 shows_theme=bool(rng.random() < config.theme_presence),
                 prop=(float(here[0]), float(here[1])),

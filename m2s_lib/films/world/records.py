@@ -1,10 +1,9 @@
 """What is planned of any kind of embedded world: its sizes, shots, scenes and films, in the labels' words."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from m2s_lib.errors import M2SError
+import numpy as np
 
 GENRES = ("Comedy", "Action-Crime-Adventure", "Romance", "Thriller-Horror")  # LVU's four
 PLACES = ("office", "airport", "school", "hotel", "prison", "restaurant")  # LVU's six
@@ -90,20 +89,6 @@ class World:
     films: tuple[Film, ...]
 
 
-def plan_films(config: WorldSize, plan_film: Callable[[WorldSize, int], Film]) -> World:
-    """Plans every film of a world, each from its number alone.
-
-    Raises:
-        M2SError: for a world too small to hold pairs, scenes or cuts.
-    """
-    count = config.films + config.benchmark_films
-    if count < 2 or config.shots < 1 or config.fps < 4:
-        raise M2SError(
-            f"an embedded world needs at least 2 films, 1 shot a film and 4 frames a second; got {config}"
-        )
-    return World(config, tuple(plan_film(config, i) for i in range(count)))
-
-
 def identity(config: WorldSize, number: int) -> dict[str, object]:
     """What tells a film from others, by the names of `Film`'s fields: number, ids, title and split."""
     return dict(
@@ -112,6 +97,16 @@ def identity(config: WorldSize, number: int) -> dict[str, object]:
         imdb_id=f"tt{9_000_000 + 1000 * (config.seed % 900) + number:07d}",
         title=_title(number),
         split=_split(config, number),
+    )
+
+
+def cutting(config: WorldSize, rng: np.random.Generator, seconds: float) -> dict[str, object]:
+    """How a shot of some seconds is cut and lit, by the names of `Shot`'s fields."""
+    return dict(
+        frames=max(6, round(seconds * config.fps)),
+        transition=str(rng.choice(TRANSITIONS, p=[0.90, 0.06, 0.04])),
+        pan=float(rng.choice([0, 0, 0.1, -0.1])),
+        light=float(rng.uniform(0.92, 1.08)),
     )
 
 

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from m2s_lib.films.stories.frames import draw_keyframe, draw_shot
-from m2s_lib.films.stories.plan import KINDS, PLACES, plan_stories
+from m2s_lib.films.stories.plan import KINDS
 from m2s_lib.films.stories.story import ACTIONS, THEMES
-from tests.helpers.worlds import TINY, redrawn
+from m2s_lib.films.world.kinds import plan_world
+from m2s_lib.films.world.records import PLACES
+from tests.helpers.worlds import TINY_STORIES as TINY
+from tests.helpers.worlds import redrawn
 
-WORLD = plan_stories(TINY)
+WORLD = plan_world(TINY)
 FILM = WORLD.films[0]
 
 
