@@ -2,15 +2,10 @@ import numpy as np
 import pytest
 
 from m2s_lib.films.stories.plan import (
-    MODERATES_AS_THEME,
-    SPEAKS_AS_THEME,
-    THEME_MODERATION,
-    THEME_SPEAKING,
     StoriesConfig,
 )
 from m2s_lib.films.stories.story import ACTIONS, STORIES
 from m2s_lib.films.world.kinds import plan_world
-from m2s_lib.films.world.records import SPEAKING
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +42,3 @@ def test_neighbouring_shots_have_other_set_ups(world):
         pairs = zip(scene.shots, scene.shots[1:], strict=False)
         assert all(a.setup != b.setup for a, b in pairs)
         assert len({shot.setup for shot in scene.shots}) <= 4
-
-
-def test_speaking_and_moderation_follow_the_theme(world):
-    scenes = [scene for film in world.films for scene in film.scenes]
-    as_theme = np.mean([s.speaking == THEME_SPEAKING[s.theme] for s in scenes])
-    assert as_theme == pytest.approx(SPEAKS_AS_THEME + (1 - SPEAKS_AS_THEME) / len(SPEAKING), abs=0.05)
-    # moderation, too: as its theme, or by the share that the class has in any scene
-    moderated = np.mean([s.moderation == THEME_MODERATION[s.theme] for s in scenes])
-    of_any = np.mean([(0.55, 0.15, 0.15, 0.15)[THEME_MODERATION[s.theme]] for s in scenes])
-    assert moderated == pytest.approx(MODERATES_AS_THEME + (1 - MODERATES_AS_THEME) * of_any, abs=0.05)

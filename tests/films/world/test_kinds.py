@@ -10,6 +10,7 @@ from m2s_lib.errors import M2SError
 from m2s_lib.films.stories.plan import StoriesConfig
 from m2s_lib.films.world.kinds import KINDS, kind_of, of_kind, plan_world
 from m2s_lib.films.world.plan import WorldConfig
+from m2s_lib.films.world.records import SPEAKING
 from m2s_lib.films.world.viewers import watch_log
 from tests.helpers.worlds import TINY, TINY_STORIES
 
@@ -94,6 +95,21 @@ def test_films_watched_by_the_same_people_share_themes_more_often_than_films_do(
     of_nearest = np.take_along_axis(shared, nearest, axis=1).mean()
     chance = shared[~np.eye(len(shared), dtype=bool)].mean()
     assert of_nearest > chance + 0.2, (of_nearest, chance)
+
+
+def test_speaking_and_moderation_follow_the_theme(world):
+    plan = kind_of(world.config).planning[0]
+    scenes = [scene for film in world.films for scene in film.scenes]
+    as_theme = np.mean([s.speaking == plan.THEME_SPEAKING[s.theme] for s in scenes])
+    assert as_theme == pytest.approx(
+        plan.SPEAKS_AS_THEME + (1 - plan.SPEAKS_AS_THEME) / len(SPEAKING), abs=0.05
+    )
+    # moderation, too: as its theme, or by the share that the class has in any scene
+    moderated = np.mean([s.moderation == plan.THEME_MODERATION[s.theme] for s in scenes])
+    of_any = np.mean([(0.55, 0.15, 0.15, 0.15)[plan.THEME_MODERATION[s.theme]] for s in scenes])
+    assert moderated == pytest.approx(
+        plan.MODERATES_AS_THEME + (1 - plan.MODERATES_AS_THEME) * of_any, abs=0.05
+    )
 
 
 def test_every_theme_is_told_somewhere(world):
