@@ -70,13 +70,13 @@ class ShotTokens(nn.Module):
     def __init__(self, width: int, inner: int = 128, depth: int = 2):
         super().__init__()
         self.project = nn.Linear(width, inner)
-        self.place = nn.Parameter(0.02 * torch.randn(LENGTH + 1, inner))
+        self.position = nn.Parameter(0.02 * torch.randn(LENGTH + 1, inner))
         layer = nn.TransformerEncoderLayer(inner, 4, 2 * inner, 0.2, batch_first=True, norm_first=True)
         self.blocks = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
 
     def forward(self, shots: Tensor) -> Tensor:
         """float32 [b, n, width] to [b, inner]."""
-        x = F.pad(self.project(shots), (0, 0, 1, 0)) + self.place  # [b, 1 + n, inner]
+        x = F.pad(self.project(shots), (0, 0, 1, 0)) + self.position  # [b, 1 + n, inner]
         return self.blocks(x)[:, 0]
 
 

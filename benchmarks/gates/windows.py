@@ -154,12 +154,10 @@ def metadata_shares(world: World) -> dict[str, float]:
     shares = {}
     for name, pairs in sources.items():
         ranked = pairs.sample(frac=1, random_state=0).sort_values(["score"], ascending=False, kind="stable")
-        pairs = (ranked if name in ("cowatch", "synopsis") else ranked.sample(frac=1, random_state=1)).head(
-            keep
-        )
-        shares[name] = float(
-            np.mean([(themes[a] & themes[b]).any() for a, b in pairs[["film_a", "film_b"]].to_numpy()])
-        )
+        if name in ("genre", "random"):
+            ranked = ranked.sample(frac=1, random_state=1)
+        kept = ranked[["film_a", "film_b"]].head(keep).to_numpy()
+        shares[name] = float(np.mean([(themes[a] & themes[b]).any() for a, b in kept]))
     member = np.stack([themes[i] for i in films["film_id"]]).astype(int)
     shared = member @ member.T > 0
     return shares | {"chance": float(shared[~np.eye(len(shared), dtype=bool)].mean())}

@@ -3,8 +3,16 @@ import pytest
 
 from benchmarks.gates.measure import DEVELOPMENT, measure_gates, whiten
 from benchmarks.gates.sheets import contact_sheet
-from benchmarks.gates.training import Budget, learned_representations
-from benchmarks.gates.windows import LENGTH, Windows, correlations, cramers_v, metadata_shares
+from benchmarks.gates.training import Budget, learned_representations, shot_features
+from benchmarks.gates.windows import (
+    LENGTH,
+    SIDE,
+    Windows,
+    correlations,
+    cramers_v,
+    keyframes,
+    metadata_shares,
+)
 from m2s_lib.errors import M2SError
 from m2s_lib.films.stories.plan import StoriesConfig
 from m2s_lib.films.stories.story import THEMES
@@ -83,6 +91,24 @@ def test_shot_tokens_learn_themes_from_features_that_show_the_actions():
     assert name == "shot tokens"
     assert vectors.shape == (len(WINDOWS.theme), 128)
     assert accuracy > 0.6
+
+
+def test_e_shot_gives_every_drawn_shot_a_feature_of_unit_length():
+    world = plan_world(StoriesConfig(seed=109, films=3, benchmark_films=1, shots=12))
+    frames = keyframes(world)
+    assert frames.shape == (48, SIDE, SIDE, 3)
+    _, features = shot_features(Windows.of(world), frames, Budget(patch=16))
+    assert features.shape[0] == 48
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-4)
+
+
+def test_the_gates_of_the_plan_are_a_table_of_one_row_each():
+    table = measure_gates(109, Budget(), only_plan=True)
+    assert list(table.columns) == ["world", "gate", "name", "value"]
+    assert set(table["world"]) == {109}
+    assert set(table["gate"]) == {"g4", "g5"}
+    assert not table["name"].duplicated().any()
+    assert table["value"].between(0, 1).all()
 
 
 def test_a_sheet_has_a_strip_of_every_theme():
