@@ -42,8 +42,8 @@ def test_synopses_tell_each_theme_half_of_the_time_in_words_that_vary():
     themes[[0, 8]] = 0.5
     texts = [tell(np.random.default_rng(seed), themes).lower() for seed in range(400)]
     for theme in (0, 8):
-        told = [phrase for text in texts for phrase in STORIES[theme].phrases if phrase in text]
-        assert len(told) / len(texts) == pytest.approx(0.5, abs=0.08)
-        assert set(told) == set(STORIES[theme].phrases)
+        phrases = [phrase for text in texts for phrase in STORIES[theme].phrases if phrase in text]
+        assert len(phrases) / len(texts) == pytest.approx(0.5, abs=0.08)
+        assert set(phrases) == set(STORIES[theme].phrases)
     others = [phrase for story in STORIES[1:8] for phrase in story.phrases]
     assert not any(phrase in text for text in texts for phrase in others)
