@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from m2s_lib.films.world.plan import Film, World, WorldConfig
+from m2s_lib.films.stories.frames import draw_shot
+from m2s_lib.films.stories.plan import StoriesConfig, StoryFilm, StoryScene
+from m2s_lib.films.world.plan import WorldConfig
+from m2s_lib.films.world.records import Film, World
 
 TINY = WorldConfig(seed=3, films=3, benchmark_films=2, shots=24, viewers=30)
+TINY_STORIES = StoriesConfig(seed=3, films=3, benchmark_films=2, shots=24, viewers=30)
 
 
 def decode(path) -> np.ndarray:
@@ -52,3 +56,13 @@ def with_transitions(film: Film, kinds: tuple[str, ...]) -> Film:
 def world_with_transitions(world: World, kinds: tuple[str, ...]) -> World:
     """The world with every film's transitions replaced."""
     return World(world.config, tuple(with_transitions(f, kinds) for f in world.films))
+
+
+def redrawn(film: StoryFilm, **changes) -> np.ndarray:
+    """The first shot of a film with something else about it or its scene: uint8 [frames, h, w, c]."""
+    scene, of_scene = film.scenes[0], {f.name for f in dataclasses.fields(StoryScene)}
+    shot = dataclasses.replace(scene.shots[0], **{k: v for k, v in changes.items() if k not in of_scene})
+    scene = dataclasses.replace(scene, shots=(shot, *scene.shots[1:]))
+    scene = dataclasses.replace(scene, **{k: v for k, v in changes.items() if k in of_scene})
+    film = dataclasses.replace(film, scenes=(scene, *film.scenes[1:]))
+    return draw_shot(TINY_STORIES, film, 0, 0)

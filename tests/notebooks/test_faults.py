@@ -12,7 +12,8 @@ import pytest
 
 from m2s_lib.films.store.shot_store import open_stores
 from m2s_lib.films.world.files import render_world
-from m2s_lib.films.world.plan import WorldConfig, plan_world
+from m2s_lib.films.world.kinds import plan_world
+from m2s_lib.films.world.plan import WorldConfig
 from m2s_lib.io import read_json, read_parquet
 from m2s_lib.method.weights import load_encoder
 from m2s_lib.runs.records.record import RECORD, located

@@ -236,7 +236,7 @@ def test_the_comparators_momentum_contrast_is_the_notebooks():
     logs, encoders = [], [scene_encoder(), scene_encoder()]
     logs.append(train(encoders[0], shot_pairs(), SMALL))
     run = Training(encoders[1], shot_pairs(), SMALL)
-    trained_baselines._moco(run)
+    trained_baselines.momentum_contrast(run)
     assert run.log["loss"].tolist() == logs[0]["loss"].tolist()
     assert all(torch.equal(a, b) for a, b in zip(*(e.parameters() for e in encoders), strict=True))
 

@@ -64,8 +64,8 @@ def train_comparator(
     """
     recipes = {
         "SimCLR": _Recipe(_simclr, _SAME_SHOT, _VIEWS),
-        "MoCo": _Recipe(_moco, _SAME_SHOT, _VIEWS),
-        "ShotCoL": _Recipe(_moco, _NEIGHBOURS, {}),
+        "MoCo": _Recipe(momentum_contrast, _SAME_SHOT, _VIEWS),
+        "ShotCoL": _Recipe(momentum_contrast, _NEIGHBOURS, {}),
     }
     if name not in recipes:
         raise M2SError(f"comparator {name!r} is unknown: use one of {list(TRAINED_HERE)}")
@@ -81,7 +81,7 @@ def train_comparator(
     return SceneEncoderPerShot(model, name), run.log
 
 
-def _moco(run: Training) -> None:
+def momentum_contrast(run: Training) -> None:
     """Momentum contrast, as in the notebook 01."""
     m, tau = run.config.momentum, run.config.temperature
     for query, keys, exists in run.batches():

@@ -6,21 +6,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from m2s_lib.errors import M2SError
-from m2s_lib.films.world.plan import WorldConfig, plan_world
+from m2s_lib.films.world.records import WorldSize
 
 EMBEDDED = "embedded"
 
 
 def embedded_or_own(
-    films_dir: str | os.PathLike, metadata: str | os.PathLike, folder: str | os.PathLike, config: WorldConfig
+    films_dir: str | os.PathLike,
+    metadata: str | os.PathLike,
+    folder: str | os.PathLike,
+    config: WorldSize,
+    kind: str = "shapes",
 ) -> tuple[Path, Path | str]:
     """Folder of films and metadata table: the user's, or for 'embedded' those rendered into `folder`.
 
-    Files that are there already and belong to `config` are kept.
+    Files that are there already and belong to the same world are kept.
 
-    Raises M2SError when no films are given.
+    Args:
+        config: size of the embedded world. kind: which one, 'shapes' or 'stories' (`kinds`).
+
+    Raises:
+        M2SError: no films are given, or the kind is unknown.
     """
     from m2s_lib.films.world.files import render_world
+    from m2s_lib.films.world.kinds import of_kind, plan_world
     from m2s_lib.films.world.labels import write_labels
 
     if films_dir != EMBEDDED:
@@ -29,7 +38,7 @@ def embedded_or_own(
                 "which films? Give a folder, for example: m2s run films -p 01.films_dir=path/to/films"
             )
         return Path(films_dir), metadata
-    world = plan_world(config)
+    world = plan_world(of_kind(kind, config))
     render_world(world, folder)
     write_labels(world, folder)
     return Path(folder) / "films", metadata or Path(folder) / "metadata.csv"

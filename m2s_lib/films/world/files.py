@@ -22,18 +22,17 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.films.world import frames as synthetic_frames
-from m2s_lib.films.world import video as synthetic_video
-from m2s_lib.films.world.plan import (
+from m2s_lib.films.world import video
+from m2s_lib.films.world.kinds import kind_of
+from m2s_lib.films.world.records import (
     GENRES,
     MODERATION,
     PLACES,
     RELATIONSHIPS,
     SPEAKING,
-    THEMES,
     Film,
     World,
-    WorldConfig,
+    WorldSize,
 )
 from m2s_lib.io import atomic_path, fingerprint, read_json, remove_temporaries, write_json, write_parquet
 from m2s_lib.parallel import cores
@@ -41,8 +40,7 @@ from m2s_lib.progress import Progress
 
 _VERSION = 1  # raise when the same plan gives other transitions or another truth than before
 _DISSOLVE_S, _FADE_S = 0.5, 0.4  # seconds; of a fade, on each side of the black
-_NAMES = (THEMES, PLACES, RELATIONSHIPS, SPEAKING, MODERATION)
-_PIXELS_DEPEND_ON = ("seed", "fps", "width", "height", "theme_strength")  # beside the plan of the film itself
+_NAMES = (PLACES, RELATIONSHIPS, SPEAKING, MODERATION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +89,10 @@ def render_world(world: World, folder: str | os.PathLike, workers: int = 0) -> i
 
 def film_stamps(world: World) -> dict[str, str]:
     """Per film a hash of all that its file depends on: plan, drawing code, size, encoder settings."""
-    settings = [getattr(world.config, name) for name in _PIXELS_DEPEND_ON]
-    code = [fingerprint(module.__file__) for module in (synthetic_frames, synthetic_video)]
-    common = json.dumps([_VERSION, code, settings, *_NAMES])
+    config = world.config
+    settings = [getattr(config, name) for name in config.pixels_depend_on]
+    code = [fingerprint(module.__file__) for module in (*kind_of(config).drawing, video)]
+    common = json.dumps([_VERSION, code, settings, config.themes, *_NAMES])
     return {
         film.film_id: hashlib.blake2b(f"{common}{film}{film.scenes}".encode(), digest_size=16).hexdigest()
         for film in world.films
@@ -121,7 +120,7 @@ def metadata_table(world: World) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["film_id", "title", "imdb_id", "genres", "synopsis", "year", "split"])
 
 
-def true_shots(config: WorldConfig, film: Film) -> pd.DataFrame:
+def true_shots(config: WorldSize, film: Film) -> pd.DataFrame:
     """The true shots of a film's file.
 
     Returns:
@@ -135,7 +134,7 @@ def true_shots(config: WorldConfig, film: Film) -> pd.DataFrame:
     ):
         scene, end = film.scenes[scene_number], start + edit.frames - edit.dissolve_in - 1
         names = dict(
-            theme=THEMES[scene.theme], place=PLACES[scene.place],
+            theme=config.themes[scene.theme], place=PLACES[scene.place],
             relationship=RELATIONSHIPS[scene.relationship], speaking=SPEAKING[scene.speaking],
             moderation=MODERATION[scene.moderation],
         )  # fmt: skip
@@ -146,7 +145,7 @@ def true_shots(config: WorldConfig, film: Film) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def true_scenes(config: WorldConfig, film: Film) -> list[tuple[int, int]]:
+def true_scenes(config: WorldSize, film: Film) -> list[tuple[int, int]]:
     """First and last frame (inclusive) of each scene in a film's file."""
     scenes = true_shots(config, film).groupby("scene")
     return list(zip(scenes["start_frame"].min().tolist(), scenes["end_frame"].max().tolist(), strict=True))
@@ -184,11 +183,11 @@ def true_labels(
 def true_themes(
     folder: str | os.PathLike, film_id: str, start_frames: Sequence, end_frames: Sequence
 ) -> list[str]:
-    """The true theme of each detected shot (see `true_labels`), names out of `THEMES`."""
+    """The true theme of each detected shot (see `true_labels`), names out of the world's themes."""
     return true_labels(folder, film_id, start_frames, end_frames, "theme")
 
 
-def plan_edits(config: WorldConfig, film: Film) -> list[Edit]:
+def plan_edits(config: WorldSize, film: Film) -> list[Edit]:
     """How the shots of a film are joined, in order; a shot gives less than half of itself to a transition."""
     shots = film.shots
     dissolve_in = fade_in = 0
@@ -206,12 +205,12 @@ def plan_edits(config: WorldConfig, film: Film) -> list[Edit]:
     return edits
 
 
-def film_frames(config: WorldConfig, film: Film) -> Iterator[tuple[np.ndarray, bool]]:
+def film_frames(config: WorldSize, film: Film) -> Iterator[tuple[np.ndarray, bool]]:
     """The pictures of a film as its file shows them: uint8 [h, w, c], and whether a scene starts there."""
     numbers = [(i, j) for i, scene in enumerate(film.scenes) for j in range(len(scene.shots))]
-    tail = None
+    tail, draw_shot = None, kind_of(config).draw_shot
     for (scene, shot), edit in zip(numbers, plan_edits(config, film), strict=True):
-        frames = synthetic_frames.draw_shot(config, film, scene, shot)  # [t, h, w, c]
+        frames = draw_shot(config, film, scene, shot)  # [t, h, w, c]
         if edit.fade_in:
             frames[: edit.fade_in] = _weigh(frames[: edit.fade_in], np.arange(edit.fade_in) / edit.fade_in)
         if edit.dissolve_in:
@@ -231,12 +230,12 @@ def _weigh(frames: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return frames * weights.astype(np.float32)[:, None, None, None]
 
 
-def _render_film(job: tuple[WorldConfig, Film, str]) -> None:
+def _render_film(job: tuple[WorldSize, Film, str]) -> None:
     """One film in a worker: the truth first, so that a film that is there has its truth."""
     config, film, folder = job
     write_parquet(true_shots(config, film), Path(folder) / "truth" / f"{film.film_id}.parquet")
     with atomic_path(Path(folder) / "films" / f"{film.film_id}.mp4") as temporary:
-        synthetic_video.encode_film(film_frames(config, film), temporary, config)
+        video.encode_film(film_frames(config, film), temporary, config)
 
 
 def run_jobs(task: Callable, jobs: list, workers: int, what: str) -> None:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from m2s_lib.films.world.plan import RELATIONSHIPS, Film, Scene, Shot, WorldConfig
+from m2s_lib.films.world.plan import ShapesFilm, ShapesScene, ShapesShot, WorldConfig
+from m2s_lib.films.world.records import RELATIONSHIPS
 
 # The theme's light: gratings that differ in direction and pitch only, so that their colours and brightness
 # are the same. (cycles over a quarter of the picture's width, cycles over a quarter of its height): slow
@@ -16,7 +17,7 @@ _WALLS = np.asarray(
 _PERSON_COLOURS = np.asarray([[0.85, 0.55, 0.40], [0.45, 0.60, 0.80], [0.60, 0.75, 0.45], [0.80, 0.75, 0.45]])
 
 
-def draw_shot(config: WorldConfig, film: Film, scene_number: int, shot_number: int) -> np.ndarray:
+def draw_shot(config: WorldConfig, film: ShapesFilm, scene_number: int, shot_number: int) -> np.ndarray:
     """Draw one shot of a film, without its transition.
 
     Args:
@@ -51,7 +52,7 @@ def draw_shot(config: WorldConfig, film: Film, scene_number: int, shot_number: i
     return frames
 
 
-def _set(scene: Scene, shot: Shot, h: int, w: int, rng: np.random.Generator) -> np.ndarray:
+def _set(scene: ShapesScene, shot: ShapesShot, h: int, w: int, rng: np.random.Generator) -> np.ndarray:
     """The empty set: the scene's light and warmth, a gradient that turns with the angle, the place."""
     base = 0.26 if scene.night else 0.56
     colour = np.asarray([1.15, 0.95, 0.70] if scene.warm else [0.75, 0.95, 1.18], np.float32) * base
@@ -92,7 +93,7 @@ def _theme_light(theme: int, h: int, w: int) -> np.ndarray:
     return np.sin(2 * np.pi * _WAVES_PER_PICTURE * (across * x / w + down * y / h))
 
 
-def _people(scene: Scene, shot: Shot, h: int, w: int, rng: np.random.Generator) -> list[tuple]:
+def _people(scene: ShapesScene, shot: ShapesShot, h: int, w: int, rng: np.random.Generator) -> list[tuple]:
     """Sprites (x, y, mask, colour, sway px): big faces in a close-up, small figures in a wide shot."""
     count = (2 if shot.setup.close else 6) if scene.crowd else (1 if shot.setup.close else 2)
     size = shot.zoom * h * (0.62 if shot.setup.close else 0.24)
@@ -126,7 +127,7 @@ def _paste(picture: np.ndarray, x: float, y: float, mask: np.ndarray, colour: np
         picture[y0:y1, x0:x1][part] = colour
 
 
-def _prop(picture: np.ndarray, shot: Shot, scene: Scene) -> None:
+def _prop(picture: np.ndarray, shot: ShapesShot, scene: ShapesScene) -> None:
     """A small bright square that wanders from shot to shot; its border tells the moderation class."""
     h, w, _ = picture.shape
     s = 7

@@ -3,7 +3,7 @@
     folder/movielens/                  ratings.csv, movies.csv, links.csv, tags.csv: the watch log (§4.1.1)
     folder/lvu_1.0/<task>/<split>.csv  LVU's nine tasks (§4.2.1), lvu_durations.csv
     folder/lvu_clips/<video>.mp4       LVU's videos: one scene each, cut out of a film as it is
-    folder/movienet/                   keyframes, scene boundaries, place tags (§4.2.2): `synthetic_movienet`
+    folder/movienet/                   keyframes, scene boundaries, place tags (§4.2.2): `movienet`
     folder/mcd/clips.csv, clips/       moderation labels (§4.3): the first seconds of scenes
 
 The benchmarks' validation and test sets hold the world's benchmark films only, their training sets films that
@@ -21,22 +21,21 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.films.world import movienet as synthetic_movienet
-from m2s_lib.films.world import plan as synthetic
+from m2s_lib.films.world import movienet, records, viewers
 from m2s_lib.films.world.files import check_rendered, film_stamps, run_jobs, true_scenes
-from m2s_lib.films.world.plan import (
+from m2s_lib.films.world.kinds import kind_of
+from m2s_lib.films.world.records import (
     DECADES,
     GENRES,
     MODERATION,
     PLACES,
     RELATIONSHIPS,
     SPEAKING,
-    THEMES,
     Film,
     World,
-    watch_log,
 )
 from m2s_lib.films.world.video import cut_clips
+from m2s_lib.films.world.viewers import audience, watch_log
 from m2s_lib.io import atomic_path, fingerprint, read_json, remove_temporaries, write_json
 
 _CLASS_HEAD = "class_id class_name"
@@ -116,7 +115,8 @@ def _check(world: World, folder: Path, labels: Sequence[str]) -> None:
 
 def _stamp(world: World) -> str:
     """A hash of all that labels depend on: the world, its films, and the code that writes labels."""
-    code = [fingerprint(m) for m in (__file__, synthetic.__file__, synthetic_movienet.__file__)]
+    modules = (*kind_of(world.config).planning, records, viewers, movienet)
+    code = [fingerprint(file) for file in (__file__, *(module.__file__ for module in modules))]
     text = json.dumps([repr(world.config), film_stamps(world), code])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -144,13 +144,13 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 def _write_movielens(world: World, folder: Path, workers: int) -> None:
     """The watch log as ratings: sorted by user and film, titles with their article last and the year."""
     rng = np.random.default_rng([world.config.seed, 7])
-    ratings, tags = [], []
+    ratings, tags, themes = [], [], world.config.themes
     for viewer, number, time in watch_log(world):
         stars = float(np.clip(round(2 * rng.normal(3.5, 0.9)) / 2, 0.5, 5))
         ratings.append((viewer, number + 1, stars, time))
-        theme = int(rng.choice(len(THEMES), p=world.films[number].themes))
+        theme = int(rng.choice(len(themes), p=world.films[number].themes))
         if rng.random() < 0.03:
-            tags.append((viewer, number + 1, THEMES[theme], time + 60))
+            tags.append((viewer, number + 1, themes[theme], time + 60))
     movies = [(f.number + 1, _movielens_title(f), "|".join(sorted(_genres(f)))) for f in world.films]
     links = [(f.number + 1, f.imdb_id.removeprefix("tt"), 900_000 + f.number) for f in world.films]
     out = folder / "movielens"
@@ -214,23 +214,6 @@ def _lvu_labels(world: World, film: Film, number: int) -> dict[str, tuple]:
     }
 
 
-def audience(world: World, film: Film, number: int) -> tuple[int, int, int]:
-    """Views, likes and dislikes of a scene: the film's popularity, a taste for themes, and luck.
-
-    About half of the variance of ln(views), and somewhat more of the share of likes, is the theme's. Means
-    are near those of the real lists (11.8 and 0.91).
-    """
-    tastes = np.random.default_rng([world.config.seed, 8]).standard_normal((2, len(THEMES)))
-    rng = np.random.default_rng([world.config.seed, 9, film.number, number])
-    taste, liking = tastes[:, film.scenes[number].theme]
-    fame = np.log(film.popularity) / 0.7
-    views = int(np.exp(11.76 + 1.3 * taste + 0.9 * fame + 0.9 * rng.standard_normal()))
-    share = np.clip(0.90 + 0.08 * liking + 0.02 * fame + 0.04 * rng.standard_normal(), 0.3, 0.995)
-    votes = max(20, views // 100)
-    likes = round(votes * share)
-    return views, likes, votes - likes
-
-
 def youtube_id(world: World, film: Film, scene: int) -> str:
     """The id of a scene's video: 11 letters as YouTube's; some start with '-', as some real ones do."""
     rng = np.random.default_rng([world.config.seed, 5, film.number, scene])
@@ -246,8 +229,8 @@ def _cut_film(job: tuple[Path, list]) -> None:
 
 
 def _write_movienet(world: World, folder: Path, workers: int) -> None:
-    jobs = synthetic_movienet.write_movienet_labels(world, folder / "movienet", folder / "films")
-    run_jobs(synthetic_movienet.write_keyframes, jobs, workers, "writing MovieNet's keyframes")
+    jobs = movienet.write_movienet_labels(world, folder / "movienet", folder / "films")
+    run_jobs(movienet.write_keyframes, jobs, workers, "writing MovieNet's keyframes")
 
 
 def _write_mcd(world: World, folder: Path, workers: int) -> None:

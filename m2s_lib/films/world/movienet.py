@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.films.world.files import true_shots
-from m2s_lib.films.world.plan import GENRES, PLACES, Film, World
+from m2s_lib.films.world.records import GENRES, PLACES, Film, World
 from m2s_lib.io import atomic_path, write_json
 
 _TRAIN_FILMS = 12  # with the 24 benchmark films about the real list's shares of train, val and test

@@ -9,30 +9,35 @@ The world is hard in the way the paper says films are hard (sections 1 and 4.2, 
   from one keyframe to the next, and the rhythm of the cutting.
 * How people speak in a scene follows its theme in most scenes; place and relationship do not, and show in
   each frame. So some of the benchmarks' tasks ask for themes and some for appearance.
-* Viewers have tastes in themes; the watch log comes from them. So co-watch knows about themes, pixels hardly
-  do.
+* Viewers have tastes in themes; the watch log comes from them (`viewers`). So co-watch knows about themes,
+  pixels hardly do.
 
-`plan_world` decides everything and draws nothing; `synthetic_frames` draws a shot, `synthetic_files` writes
-the films and the truth about them, `synthetic_labels` the labels in the benchmarks' formats.
+`plan_film` decides everything and draws nothing; `frames` draws a shot, `files` writes the films and the
+truth about them, `labels` the labels in the benchmarks' formats.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from m2s_lib.errors import M2SError
+from m2s_lib.films.world.records import (
+    DECADES,
+    GENRES,
+    PLACES,
+    RELATIONSHIPS,
+    SPEAKING,
+    Film,
+    Scene,
+    Shot,
+    WorldSize,
+    cutting,
+    identity,
+)
 
 THEMES = (
     "chase", "courtship", "heist", "duel", "feast", "journey",
     "lesson", "vigil", "trial", "haunting", "rehearsal", "farewell",
 )  # fmt: skip
-GENRES = ("Comedy", "Action-Crime-Adventure", "Romance", "Thriller-Horror")  # LVU's four
-PLACES = ("office", "airport", "school", "hotel", "prison", "restaurant")  # LVU's six
-RELATIONSHIPS = ("friend", "ex_boyfriend_ex_girlfriend", "husband_wife", "boyfriend_girlfriend")
-SPEAKING = ("explains", "confronts", "discuss", "teaches", "threatens")
-DECADES = tuple(range(1930, 2020, 10))
-MODERATION = ("none", "sex", "violence", "drug-use")  # shown as abstract signs only
-
 # Order of camera set-ups by theme: what a single frame cannot show.
 ALTERNATION = (
     "AB", "ABC", "ABAC", "ABCB", "ABCD", "ABACAD",
@@ -54,23 +59,17 @@ THEME_MODERATION = (0, 1, 0, 2, 3, 0, 0, 3, 0, 2, 0, 1)
 MODERATES_AS_THEME = 0.8
 GENRE_THEMES = ((4, 6, 10, 5), (0, 2, 3, 5), (1, 11, 10, 4), (7, 9, 8, 2))  # themes that a genre favours
 
-TRANSITIONS = ("cut", "dissolve", "fade")
-
 
 @dataclass(frozen=True)
-class WorldConfig:
+class WorldConfig(WorldSize):
     """Size and strength of the embedded world."""
 
-    seed: int = 0
-    films: int = 96  # films free for pre-training; with 48 the mining precision is not stable
-    benchmark_films: int = 24  # more films, in the benchmarks' validation and test sets
-    shots: int = 60  # shots per film, about
-    viewers: int = 600  # people in the watch log
-    fps: int = 8
-    width: int = 128
-    height: int = 96
     theme_strength: float = 0.12  # contrast of the theme's pattern in a frame, 0..1
     theme_presence: float = 0.6  # share of shots that show the pattern
+
+    themes = THEMES
+    taste = 9.0
+    pixels_depend_on = (*WorldSize.pixels_depend_on, "theme_strength")
 
 
 @dataclass(frozen=True)
@@ -84,100 +83,47 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One shot: which set-up, how long, how it ends, what varies."""
+class ShapesShot(Shot):
+    """One shot: from which set-up, and what varies."""
 
     setup: Setup
-    frames: int
-    transition: str  # to the next shot: cut, dissolve or fade
-    pan: float  # widths of the picture per shot
-    light: float  # factor on brightness at the shot's end, near 1
     zoom: float  # small change of scale against the set-up
     shows_theme: bool
     prop: tuple[float, float]  # position of the prop, 0..1
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A scene: a place, a theme, people, appearance kinds, and its shots."""
+class ShapesScene(Scene):
+    """A scene with its appearance kinds."""
 
-    theme: int
-    place: int
-    relationship: int
-    speaking: int
-    moderation: int
     night: bool
     warm: bool
     crowd: bool
-    shots: tuple[Shot, ...]
 
 
 @dataclass(frozen=True)
-class Film:
-    """A film: metadata, a look of its own, and its scenes."""
+class ShapesFilm(Film):
+    """A film with a look of its own."""
 
-    number: int
-    film_id: str
-    imdb_id: str
-    title: str
-    genre: int
-    director: int
-    writer: int
-    year: int
-    split: str  # '' for pre-training films, 'train', 'val' or 'test' where a benchmark uses the film
-    themes: tuple[float, ...]  # share of each theme
     tint: tuple[float, float, float]
     grain: float
     letterbox: int  # rows of black at top and bottom
-    popularity: float
-    synopsis: str
-    scenes: tuple[Scene, ...] = field(repr=False)
-
-    @property
-    def shots(self) -> list[tuple[int, Shot]]:
-        """All shots in order, each with the number of its scene."""
-        return [(number, shot) for number, scene in enumerate(self.scenes) for shot in scene.shots]
 
 
-@dataclass(frozen=True)
-class World:
-    """All films and the viewers' tastes."""
-
-    config: WorldConfig
-    films: tuple[Film, ...]
-
-
-def plan_world(config: WorldConfig) -> World:
-    """Plan every film of the world; the same config gives the same world, film by film.
-
-    Raises:
-        M2SError: for a world too small to hold pairs, scenes or cuts.
-    """
-    if config.films + config.benchmark_films < 2 or config.shots < 1 or config.fps < 4:
-        raise M2SError(
-            f"an embedded world needs at least 2 films, 1 shot a film and 4 frames a second; got {config}"
-        )
-    count = config.films + config.benchmark_films
-    return World(config, tuple(_plan_film(config, i) for i in range(count)))
-
-
-def _plan_film(config: WorldConfig, number: int) -> Film:
+def plan_film(config: WorldConfig, number: int) -> ShapesFilm:
+    """Plans one film of a world; the same config gives the same film."""
     rng = np.random.default_rng([config.seed, 1, number])
     genre = int(rng.integers(len(GENRES)))
     director, writer = _credits(rng, genre)
     themes = _film_themes(rng, genre, writer)
     year = int(rng.choice(DECADES) + rng.integers(10))
     hue = np.asarray([np.cos(director), np.cos(director + 2.1), np.cos(director + 4.2)])
-    return Film(
-        number=number,
-        film_id=f"film_{number:03d}",
-        imdb_id=f"tt{9_000_000 + 1000 * (config.seed % 900) + number:07d}",
-        title=_title(rng, number),
+    return ShapesFilm(
+        **identity(config, number),
         genre=genre,
         director=director,
         writer=writer,
         year=year,
-        split=_split(config, number),
         themes=tuple(float(t) for t in themes),
         tint=tuple(float(v) for v in 1 + 0.08 * hue),
         grain=float(0.02 + 0.03 * (2019 - year) / 90),
@@ -205,14 +151,7 @@ def _film_themes(rng: np.random.Generator, genre: int, writer: int) -> np.ndarra
     return themes
 
 
-def _split(config: WorldConfig, number: int) -> str:
-    """Benchmark films alternate between validation and test; every pre-training film may be trained on."""
-    if number < config.films:
-        return "train"
-    return "val" if number % 2 else "test"
-
-
-def _plan_scenes(config: WorldConfig, number: int, themes: np.ndarray) -> tuple[Scene, ...]:
+def _plan_scenes(config: WorldConfig, number: int, themes: np.ndarray) -> tuple[ShapesScene, ...]:
     rng = np.random.default_rng([config.seed, 2, number])
     speech = np.random.default_rng([config.seed, 4, number])
     scenes, planned, last = [], 0, -1
@@ -231,7 +170,7 @@ def _plan_scenes(config: WorldConfig, number: int, themes: np.ndarray) -> tuple[
 
 def _plan_scene(
     config: WorldConfig, rng: np.random.Generator, speech: np.random.Generator, theme: int, length: int
-) -> Scene:
+) -> ShapesScene:
     kinds = rng.random(3) < 0.5
     walls, close = rng.permutation(4), rng.random() < 0.5
     setups = {
@@ -251,18 +190,15 @@ def _plan_scene(
         seconds = RHYTHM_S[theme] * rng.uniform(0.75, 1.25)
         here = (prop + i * np.asarray(PROP_STEP[theme]) + 0.02 * rng.standard_normal(2)) % 1
         shots.append(
-            Shot(
+            ShapesShot(
                 setup=setups[name],
-                frames=max(6, round(seconds * config.fps)),
-                transition=str(rng.choice(TRANSITIONS, p=[0.90, 0.06, 0.04])),
-                pan=float(rng.choice([0, 0, 0.1, -0.1])),
-                light=float(rng.uniform(0.92, 1.08)),
+                **cutting(config, rng, seconds),
                 zoom=float(rng.uniform(0.9, 1.1)),
                 shows_theme=bool(rng.random() < config.theme_presence),
                 prop=(float(here[0]), float(here[1])),
             )
         )
-    return Scene(
+    return ShapesScene(
         theme=theme,
         place=int(rng.integers(len(PLACES))),
         relationship=int(rng.integers(len(RELATIONSHIPS))),
@@ -285,8 +221,6 @@ def _moderation(rng: np.random.Generator, theme: int, any_class: int) -> int:
     return THEME_MODERATION[theme] if rng.random() < MODERATES_AS_THEME else any_class
 
 
-_ADJECTIVES = "Silent Golden Broken Distant Crimson Hollow Electric Paper Second Winter Burning Lost".split()
-_NOUNS = "Harbour Garden Signal Promise Orchard Mirror Station Letter Empire Tide Lantern Corridor".split()
 _PHRASES = {
     "chase": "someone runs for their life through narrow streets, pursued by a stranger who never tires",
     "courtship": "two people meet by accident, fall in love and hide it from everyone who knows them",
@@ -303,36 +237,9 @@ _PHRASES = {
 }
 
 
-def _title(rng: np.random.Generator, number: int) -> str:
-    adjective = _ADJECTIVES[number % 12]
-    return f"The {adjective} {_NOUNS[(number // 12 + 5 * number) % 12]}" + (
-        "" if number < 60 else f" {1 + number // 60}"
-    )
-
-
 def _synopsis(rng: np.random.Generator, themes: np.ndarray) -> str:
     """A few sentences; each theme of the film is told with a chance that grows with its share."""
     told = [t for t in np.argsort(-themes) if themes[t] > 0 and rng.random() < 0.55 + themes[t]]
     parts = [_PHRASES[THEMES[t]] for t in told] or ["a town changes while nobody looks"]
     name = str(rng.choice(["Ada", "Bruno", "Chiara", "Dmitri", "Esther", "Farid", "Greta", "Hugo"]))
     return f"{name} comes home. " + " Then ".join(p[0].upper() + p[1:] + "." for p in parts)
-
-
-def watch_log(world: World) -> list[tuple[int, int, int]]:
-    """Who watched which film when: (viewer, film number, time in s), viewers drawn from tastes in themes.
-
-    A viewer likes one or two themes, watches films in proportion to popularity times taste, and goes from one
-    film to the next, so both symmetric co-watch and "watched after" carry the themes.
-    """
-    rng = np.random.default_rng([world.config.seed, 3])
-    mixtures = np.asarray([f.themes for f in world.films])
-    popularity = np.asarray([f.popularity for f in world.films])
-    rows = []
-    for viewer in range(1, world.config.viewers + 1):
-        taste = rng.dirichlet(np.full(len(THEMES), 0.15))
-        appeal = popularity * np.exp(9.0 * mixtures @ taste)
-        count = int(min(rng.integers(8, 22), np.count_nonzero(appeal)))
-        watched = rng.choice(len(appeal), size=count, replace=False, p=appeal / appeal.sum())
-        times = 1_200_000_000 + int(rng.integers(3e8)) + np.cumsum(rng.integers(3600, 14 * 86400, size=count))
-        rows += [(viewer, int(f), int(t)) for f, t in zip(watched, times, strict=True)]
-    return rows

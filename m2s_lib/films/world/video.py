@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from m2s_lib.errors import M2SError
-from m2s_lib.films.world.plan import WorldConfig
+from m2s_lib.films.world.records import WorldSize
 from m2s_lib.io import atomic_path
 
 _GOP_S = 5  # seconds between key frames inside a scene, so that players can jump
@@ -18,7 +18,7 @@ _CONTAINER = {"fflags": "+bitexact", "movflags": "+faststart"}  # no encoder nam
 
 
 def encode_film(
-    frames: Iterable[tuple[np.ndarray, bool]], path: str | os.PathLike, config: WorldConfig
+    frames: Iterable[tuple[np.ndarray, bool]], path: str | os.PathLike, config: WorldSize
 ) -> None:
     """Write an MP4 file that says nothing of when or on what machine it was written.
 

@@ -13,8 +13,10 @@ from m2s_lib.evaluation.movienet.files import (
     task_name,
 )
 from m2s_lib.evaluation.movienet.place_tagging import read_places
+from m2s_lib.films.world.kinds import plan_world
 from m2s_lib.films.world.movienet import write_movienet_labels
-from m2s_lib.films.world.plan import PLACES, WorldConfig, plan_world
+from m2s_lib.films.world.plan import WorldConfig
+from m2s_lib.films.world.records import PLACES
 
 
 def write_film(root, film, n_shots, labels):

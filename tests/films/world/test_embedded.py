@@ -62,7 +62,7 @@ def test_a_part_is_its_path_or_empty(tmp_path):
 
 
 def test_every_detected_shot_has_the_theme_of_the_frames_it_shows(rendered, tmp_path):
-    from m2s_lib.films.world.plan import plan_world
+    from m2s_lib.films.world.kinds import plan_world
 
     folder, films_dir, metadata = rendered
     films = ingest_films(read_film_table(films_dir, metadata), tmp_path, ScanConfig(frame_size=32), workers=1)

@@ -23,7 +23,8 @@ from m2s_lib.films.world.files import (
     true_themes,
 )
 from m2s_lib.films.world.frames import draw_shot
-from m2s_lib.films.world.plan import THEMES, WorldConfig, plan_world
+from m2s_lib.films.world.kinds import plan_world
+from m2s_lib.films.world.plan import THEMES, WorldConfig
 from tests.helpers.worlds import TINY, decode, digests, key_frames, with_transitions, world_with_transitions
 
 KINDS = ("cut", "dissolve", "cut", "fade", "dissolve")

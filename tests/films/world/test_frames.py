@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from m2s_lib.films.world.frames import draw_shot
-from m2s_lib.films.world.plan import THEMES, plan_world
+from m2s_lib.films.world.kinds import plan_world
+from m2s_lib.films.world.plan import THEMES
 from tests.helpers.worlds import TINY
 
 WORLD = plan_world(TINY)

@@ -12,8 +12,11 @@ from m2s_lib.errors import M2SError
 from m2s_lib.films.similarity.benchmark_ids import LVU_TASKS, benchmark_imdb_ids
 from m2s_lib.films.similarity.watch_log import read_movielens
 from m2s_lib.films.world.files import render_world, true_scenes
-from m2s_lib.films.world.labels import LABELS, audience, mcd_films, write_labels, youtube_id
-from m2s_lib.films.world.plan import MODERATION, PLACES, THEMES, WorldConfig, plan_world, watch_log
+from m2s_lib.films.world.kinds import plan_world
+from m2s_lib.films.world.labels import LABELS, mcd_films, write_labels, youtube_id
+from m2s_lib.films.world.plan import THEMES, WorldConfig
+from m2s_lib.films.world.records import MODERATION, PLACES
+from m2s_lib.films.world.viewers import audience, watch_log
 from tests.helpers.worlds import TINY, decode, digests
 
 WORLD = plan_world(TINY)

@@ -7,9 +7,11 @@ from PIL import Image
 from m2s_lib.films.store.sources import scan_keyframe_folder
 from m2s_lib.films.video.decoding import ScanConfig
 from m2s_lib.films.world.files import render_world, true_shots
+from m2s_lib.films.world.kinds import plan_world
 from m2s_lib.films.world.labels import write_labels
 from m2s_lib.films.world.movienet import movienet_films
-from m2s_lib.films.world.plan import PLACES, WorldConfig, plan_world
+from m2s_lib.films.world.plan import WorldConfig
+from m2s_lib.films.world.records import PLACES
 from tests.helpers.worlds import TINY, decode, world_with_transitions
 
 WORLD = world_with_transitions(plan_world(TINY), ("cut", "dissolve", "fade"))
