@@ -22,14 +22,17 @@ _thumbnails: OrderedDict[tuple, bytes] = OrderedDict()
 
 
 def thumbnail(store: ShotStore, shot: int, height_px: int = STRIP_PX) -> bytes:
-    """The keyframe of one shot as a JPEG, kept for the next time; b'' for a film without pixels.
+    """A picture of one shot as a JPEG; b'' for a film without pixels.
 
-    It is as stored (square; the page gives it the film's proportions), smaller where it is large.
+    The preview where the store has one, else the keyframe as stored (square; the page gives it the film's
+    proportions), smaller where it is large, kept for the next time.
     """
     from PIL import Image
 
     if not store.has_pixels:
         return b""
+    if store.has_previews:
+        return store.preview(int(shot))
     key = (str(store.path), store.metadata.get("pixels_crc32"), int(shot), height_px)
     if key not in _thumbnails:
         frame = np.ascontiguousarray(shown_frames(store.scene(int(shot), 1))[0])

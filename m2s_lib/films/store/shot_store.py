@@ -179,6 +179,10 @@ class ShotStore:
     def has_pixels(self) -> bool:
         return self.encoding != "none"
 
+    @property
+    def has_previews(self) -> bool:
+        return "preview" in self._batch.schema.names
+
     def scene(self, start: int, n: int) -> np.ndarray:
         """Keyframes of shots start .. start + n - 1: uint8 [n, k, h, w, c], RGB.
 
@@ -213,7 +217,7 @@ class ShotStore:
 
         Raises M2SError for a shot outside the film, or a film without pixels.
         """
-        if "preview" not in self._batch.schema.names:
+        if not self.has_previews:
             return encode_jpeg(self.scene(shot, 1)[0, self.frame_shape[0] // 2], 90)
         if not 0 <= shot < self.n_shots:
             raise M2SError(f"film {self.film_id} has no shot {shot}: it has {self.n_shots} (from 0)")
@@ -237,7 +241,7 @@ class ShotStore:
             for images in self._batch.column("keyframes"):
                 for image in images:
                     checksum = zlib.crc32(image.as_buffer(), checksum)
-        if "preview" in self._batch.schema.names:
+        if self.has_previews:
             for preview in self._batch.column("preview"):
                 checksum = zlib.crc32(preview.as_buffer(), checksum)
         if checksum != self._checksum:

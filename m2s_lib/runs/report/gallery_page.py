@@ -17,6 +17,7 @@ import nbformat
 
 from m2s_lib.errors import M2SError
 from m2s_lib.runs.project import project_root, run_folder
+from m2s_lib.runs.records.record import read_record
 
 STAGE = "08_retrieval_gallery"
 PAGE = "## The gallery, live"  # heading of the section that is served
@@ -27,7 +28,8 @@ def page_notebook(notebook: nbformat.NotebookNode, run_dir: str | os.PathLike) -
     """Notebook 08 cut to its page: title, values, imports, and the section `PAGE`.
 
     Args:
-        notebook: 08. run_dir: absolute; takes the place of the parameter's value.
+        notebook: 08. run_dir: absolute; takes the place of the parameter's value, as the values that the run
+            recorded do.
 
     Raises:
         M2SError: the notebook has no such section.
@@ -42,6 +44,8 @@ def page_notebook(notebook: nbformat.NotebookNode, run_dir: str | os.PathLike) -
             break
         section.append(cell)
     values = next(c.source for c in cells if "parameters" in _tags(c))
+    recorded = read_record(Path(run_dir), STAGE).get("parameters", {})
+    values = "\n".join([values, *(f"{name} = {value!r}" for name, value in recorded.items())])
     imports = [s for c in cells if c.cell_type == "code" for s in ast.parse(c.source).body]
     imports = [ast.unparse(s) for s in imports if isinstance(s, ast.Import | ast.ImportFrom)]
     names = {
