@@ -175,7 +175,7 @@ def test_mining_gives_the_same_pairs(ray_engine, tmp_path, monkeypatch, one_thre
         check_exact=True,
     )
     monkeypatch.setattr(engine_ray, "_token", lambda folder: contextlib.nullcontext("absent"))
-    monkeypatch.setattr(mining_shards, "_path_of", lambda x: "/nowhere/film.npy")
+    monkeypatch.setattr(mining_shards, "_file_of", lambda x: "/nowhere/film.npy")
     mined(tmp_path, "far", engine=ray_engine)
     assert (tmp_path / "far.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
 
