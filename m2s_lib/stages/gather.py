@@ -188,5 +188,5 @@ def read_collection(run_dir: str | os.PathLike) -> SceneCollection:
 
 def _pretrained(made_with: dict) -> tuple[str, str]:
     """Name and weights of the picture encoder of a run's stage 01, '' for E_shot."""
-    name = made_with["shot_encoder"]
-    return (name, made_with["shot_weights"]) if is_picture_encoder(name) else ("", "")
+    name = made_with.get("shot_encoder", "")
+    return (name, made_with.get("shot_weights", "")) if is_picture_encoder(name) else ("", "")

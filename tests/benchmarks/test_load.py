@@ -73,6 +73,7 @@ def test_one_size_has_no_growth(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_memory_and_open_files_do_not_grow_with_the_films(tmp_path):
     """Twice the films, in processes side by side, with fewer open files than the larger run has films."""
     running = []

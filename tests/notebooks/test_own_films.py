@@ -11,7 +11,7 @@ from m2s_lib.stages.gather import read_collection
 from tests.conftest import ROOT
 from tests.helpers.videos import render
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SHOTS = {"long": (20,) * 12, "short": (24, 30), "one": (400,), "other": (18,) * 10}
 
 

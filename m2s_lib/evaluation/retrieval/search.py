@@ -45,7 +45,7 @@ def scene_words(scenes: pd.DataFrame, subtitles: pd.DataFrame) -> list[str]:
     Args:
         scenes: of `scene_table`. subtitles: film_id, start_s, end_s, text.
     """
-    of_film = dict(iter(subtitles.groupby("film_id")))
+    of_film = dict(iter(subtitles.groupby("film_id"))) if len(subtitles) else {}
     return [
         words_between(of_film[s.film_id], s.start_s, s.end_s) if s.film_id in of_film else ""
         for s in scenes.itertuples()

@@ -155,4 +155,5 @@ def test_a_probe_on_vgg_features_beats_random_scores_on_twenty_real_films(shared
         for metric in ("pooled AP", "mean per-film AP"):
             assert by[benchmark, "VGG19", metric] > 1.2 * by[benchmark, "random scores", metric]
     both = results[(results["benchmark"] == "OVSD + BBC") & (results["metric"] == "mean per-film AP")]
-    assert both["n"].tolist() == [20, 20, 20]
+    assert both["n"].nunique() == 1, "every row is over the same films"
+    assert both["n"].iloc[0] >= 18  # of 20, those with an asked boundary of both kinds

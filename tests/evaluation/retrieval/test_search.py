@@ -26,22 +26,19 @@ def stores(tmp_path):
     return {film: make_store(tmp_path, film, n) for film, n in (("a", 10), ("b", 3), ("c", 2), ("d", 7))}
 
 
-def test_films_are_cut_into_scenes_that_fit(stores):
+def test_every_shot_of_every_film_is_in_a_scene(stores):
     scenes = scene_table(stores, 3, 3)
-    assert scenes.groupby("film_id").shot.apply(list).to_dict() == {"a": [0, 3, 6], "b": [0], "d": [0, 3]}
-    assert scenes.n_shots.eq(3).all()
-    assert (scenes.end_s - scenes.start_s).eq(15.0).all()
+    cut = {"a": [0, 3, 6, 9], "b": [0], "c": [0], "d": [0, 3, 6]}
+    assert scenes.groupby("film_id").shot.apply(list).to_dict() == cut
+    shots = scenes.groupby("film_id").n_shots.sum()
+    assert shots.to_dict() == {film: store.n_shots for film, store in stores.items()}
+    assert scenes.n_shots.between(1, 3).all()
+    assert (scenes.end_s - scenes.start_s).eq(5.0 * scenes.n_shots).all()
     assert scenes.start_s.tolist() == (5.0 * scenes.shot).tolist()
     dense = scene_table(stores, 3, 1)
-    assert dense.groupby("film_id").size().to_dict() == {"a": 8, "b": 1, "d": 5}
-    assert dense.index.tolist() == list(range(14))
-
-
-def test_scenes_longer_than_all_films_say_which_parameter(stores):
-    with pytest.raises(M2SError, match="none of 4 films has 11 shots: lower 03.shots_per_scene"):
-        scene_table(stores, 11, 1)
-    with pytest.raises(M2SError, match="none of 0 films"):
-        scene_table({}, 1, 1)
+    assert dense.groupby("film_id").size().to_dict() == {"a": 8, "b": 1, "c": 1, "d": 5}
+    assert dense.index.tolist() == list(range(15))
+    assert scene_table(stores, 11, 1).n_shots.tolist() == [store.n_shots for store in stores.values()]
 
 
 @pytest.fixture
@@ -64,12 +61,13 @@ def test_every_encoder_embeds_every_scene_as_a_loop_does(stores, weights):
     features, scenes = features_of(stores), scene_table(stores, 3, 2)
     found = dict(scene_embeddings(scenes, stores, features, movie_path, scene_path, batch=2, device="cpu"))
     assert list(found) == ["E_scene", "random init", "E_movie mean", "E_shot mean", "colour"]
-    for row, (film, shot) in enumerate(zip(scenes.film_id, scenes.shot, strict=True)):
-        own = features[film][shot : shot + 3]
+    rows = zip(scenes.film_id, scenes.shot, scenes.n_shots, strict=True)
+    for row, (film, shot, n) in enumerate(rows):
+        own = features[film][shot : shot + n]
         np.testing.assert_allclose(found["E_shot mean"][row], own.mean(0), rtol=1e-5)
         with torch.no_grad():
             hidden = torch.relu(movie.fc1(torch.from_numpy(own))).mean(0)
-            pixels = torch.from_numpy(np.array(stores[film].scene(int(shot), 3)))[None]
+            pixels = torch.from_numpy(np.array(stores[film].scene(int(shot), int(n))))[None]
             token = scene.embed(pixels)[0]
         np.testing.assert_allclose(found["E_movie mean"][row], hidden, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(found["E_scene"][row], token, rtol=1e-3, atol=1e-4)
