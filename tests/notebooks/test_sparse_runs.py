@@ -19,7 +19,7 @@ from tests.helpers.result_rows import rows
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 WIDTH, SHOTS = 6, 3  # of a feature, of a scene
 MADE_WITH = {"frame_size": 32, "frames_per_shot": 1, "detector": "adaptive", "detector_threshold": 0.0,
-             "min_shot_s": 0.4, "reader": "pyav", "device": "cpu"}  # fmt: skip
+             "min_shot_s": 0.4, "reader": "pyav", "device": "cpu", "shot_encoder": "tiny"}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
