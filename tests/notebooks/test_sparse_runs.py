@@ -135,7 +135,7 @@ def films(
 
 
 CASES = {  # lengths of the films, what else is special, what the notebook says
-    "one scene": ((4,), {}, "1 scene of 3 shots from 1 of 1 film. With one film only"),
+    "one scene": ((3,), {}, "1 scene of 3 shots from 1 of 1 film. With one film only"),
     "one film": ((9,), {}, "3 scenes of 3 shots from 1 of 1 film. With one film only"),
     "no themes": ((9, 4), {}, "P@k is not measured: the themes of these films are not known"),
     "short films": ((2, 1), {"asked": 9}, "No film has 9 shots, so scenes are as long as the longest film."),
