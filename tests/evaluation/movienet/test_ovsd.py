@@ -146,7 +146,7 @@ def test_big_buck_bunny_from_its_own_pictures(shared_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_probe_on_vgg_features_beats_random_scores_on_twenty_real_films(shared_data):
+def test_a_probe_on_vgg_features_beats_random_scores_on_real_films(shared_data):
     data = [read_ovsd(shared_data / "ovsd"), read_ovsd(shared_data / "bbc", "BBC")]
     small = {"hidden": 64, "lr": 0.1, "batch": 128, "epochs": 40, "dropout": 0.8}
     results = compare_open_films(data, name="VGG19", **small).results
@@ -155,5 +155,7 @@ def test_a_probe_on_vgg_features_beats_random_scores_on_twenty_real_films(shared
         for metric in ("pooled AP", "mean per-film AP"):
             assert by[benchmark, "VGG19", metric] > 1.2 * by[benchmark, "random scores", metric]
     both = results[(results["benchmark"] == "OVSD + BBC") & (results["metric"] == "mean per-film AP")]
-    assert both["n"].nunique() == 1, "every row is over the same films"
-    assert both["n"].iloc[0] >= 18  # of 20, those with an asked boundary of both kinds
+    assert both["n"].tolist() == [18, 18, 18]
+    report = data[1].report.set_index("film_id")
+    failed = report.index[report["status"] != "ok"].tolist()
+    assert failed == ["10", "11"], "their shot tables have shots that share a frame"
