@@ -153,12 +153,13 @@ def _gpu(task: Task, machine: Machine, measured: dict[str, float]) -> tuple[floa
 def gpu_rates(path: str | os.PathLike) -> dict[str, float]:
     """Seconds of an item by path, from a bench.json that a GPU wrote.
 
-    Raises M2SError for a file that is no bench.json, or one of a CPU.
+    Paths that could not be run are left out. Raises M2SError for a file that is no bench.json, or one of a CPU.
     """
     found = read_json(path)
-    if not isinstance(found, list) or not all(isinstance(r, dict) and "t_ours" in r for r in found):
+    if not isinstance(found, list) or not all(isinstance(r, dict) and "name" in r for r in found):
         raise M2SError(f"{path} is no bench.json: give the one that `make bench-gpu` writes")
-    on_gpu = {r["name"]: float(r["t_ours"]) for r in found if r.get("device") == "cuda"}
+    measured = [r for r in found if "t_ours" in r and r.get("device") == "cuda"]
+    on_gpu = {r["name"]: float(r["t_ours"]) for r in measured}
     if not on_gpu:
         raise M2SError(f"{path} holds no GPU's times: run `make bench-gpu` on a machine that has one")
     return on_gpu

@@ -71,7 +71,8 @@ def test_gpu_work_is_an_estimate_until_a_gpu_has_measured_it(tmp_path):
     assert step["source"] == "estimate: 444 GFLOP at 50% of 100 TFLOP/s"
     assert np.isnan(step["cost"])
     path = tmp_path / "bench.json"
-    write_json(path, [{"name": "MoCo step", "t_ours": 0.128, "device": "cuda"}])
+    not_run = {"name": "nearest scenes", "not_run": "No module named 'faiss'"}
+    write_json(path, [{"name": "MoCo step", "t_ours": 0.128, "device": "cuda"}, not_run])
     measured = plan.gpu_rates(path)
     priced = plan.Machine(gpu_price=2.0, core_price=0.1)
     table = plan.plan(made_up_curves(), priced, measured).set_index("stage")

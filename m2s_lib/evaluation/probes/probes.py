@@ -175,8 +175,9 @@ def train_probe_sets(
 
 def _train_one(data: ProbeData, config: ProbeConfig, device: torch.device) -> Probe:
     drop = torch.Generator(device).manual_seed(config.seed)
-    model = config.build(data.x_train, data.outputs, drop).to(device)
-    draw_weights(model, config.seed)
+    model = config.build(data.x_train, data.outputs, drop)
+    draw_weights(model, config.seed)  # on the CPU, so that a seed means the same weights on every device
+    model.to(device)
     val = _items(data.x_val, data.y_val, data.val_groups, device)
     choose = config.choice
     if choose == "ap" and config.loss == "bce" and not data.y_val.any():
