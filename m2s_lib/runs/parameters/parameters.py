@@ -1,21 +1,25 @@
 """What the notebooks can be told: the parameters cells, read without running them.
 
-One line of a cell tagged `parameters` is one parameter::
+One assignment in a cell tagged `parameters` is one parameter::
 
     # -- scenes --
     shots_per_scene = 9  # shots, 1..64 | scene length (supp. 1.1c)
+    films_share = 1.0  # share, (0, 1] | of the films, drawn by `pair_seed`; film pairs are looked for among
+    #   these alone (Table 1, rows 2 to 4)
 
 that is `name = literal  # <unit or kind>[, <range>] | <description>`, where the range is one of `1..64`,
 `>= 1`, `> 0`, `(0, 1]`, `[0, 1)` or `one of: a, b, c`. The range of a list holds for each item. Text may be
-empty when its kind is file, folder or text, or when `''` is among the choices. A line that is only a comment,
-such as `# -- scenes --`, names the group of those below it. (papermill reads such cells too, but passes
-over a line with a second "=", as in `>= 1`, without a word.)
+empty when its kind is file, folder or text, or when `''` is among the choices. Comments right below that are
+indented by three spaces go on with the sentence. A heading such as `# -- scenes --` names the group of those
+below it. (papermill reads such cells too, but passes over a line with a second "=", as in `>= 1`, without a
+word.)
 
 Type and range become a pydantic type, which is the only check of a value.
 """
 
 import ast
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -37,6 +41,7 @@ REPLACED: dict[str, str] = {}
 MAY_BE_EMPTY = {"file", "files", "folder", "folders", "text"}  # kinds for which '' means "none given"
 _SCALARS = {kind.__name__: kind for kind in (bool, int, float, str)}
 _COMMENT = re.compile(r"#\s*([^,|]*[^,|\s])\s*(?:,([^|]*))?\|\s*(.*\S)\s*")
+_MORE = re.compile(r"#\s{3}(.*\S)\s*")  # of the comment above
 _HEADING = re.compile(r"#\s*-+\s*(.*?[^-\s])\s*-+\s*")
 _NUMBER = r"([-+\w.]+)"
 _RANGES = (  # how a range is written, and the limits that its numbers are
@@ -50,7 +55,7 @@ _RANGES = (  # how a range is written, and the limits that its numbers are
 
 @dataclass(frozen=True)
 class Parameter:
-    """One line of a parameters cell."""
+    """One assignment of a parameters cell."""
 
     notebook: str
     name: str
@@ -151,7 +156,7 @@ def parse_cell(source: str, stage: str) -> tuple[dict[str, Parameter], list[str]
     parameters, problems = {}, []
     for statement in statements:
         number = statement.lineno
-        comment = lines[number - 1].encode()[statement.end_col_offset :].decode(errors="replace").strip()
+        comment = _comment(statement, lines)
         group = next((text for n, text in sorted(headings.items(), reverse=True) if n < number), "")
         try:
             parameter = _parse_line(statement, comment, stage, group)
@@ -163,14 +168,21 @@ def parse_cell(source: str, stage: str) -> tuple[dict[str, Parameter], list[str]
     return parameters, problems
 
 
+def _comment(statement: ast.stmt, lines: list[str]) -> str:
+    """What stands after a statement, and in the indented comments right below it, as one line."""
+    last = statement.end_lineno
+    begun = lines[last - 1].encode()[statement.end_col_offset :].decode(errors="replace").strip()
+    more = itertools.takewhile(bool, (_MORE.fullmatch(line) for line in lines[last:] if begun))
+    return " ".join([begun, *(matched[1].strip() for matched in more)])
+
+
 def _parse_line(statement: ast.stmt, comment: str, stage: str, group: str) -> Parameter:
     if not (
         isinstance(statement, ast.Assign)
         and isinstance(target := statement.targets[0], ast.Name)
         and len(statement.targets) == 1
-        and statement.lineno == statement.end_lineno
     ):
-        raise M2SError(f"only lines of the form `{GRAMMAR}` may stand here, one parameter a line")
+        raise M2SError(f"only assignments of the form `{GRAMMAR}` may stand here, one for each parameter")
     name = target.id
     try:
         default = ast.literal_eval(statement.value)

@@ -29,6 +29,26 @@ def test_a_cell_is_read_without_running_it():
     assert (y.default, y.type, y.range, y.key) == (-1e-3, "float", "", "03.y")
 
 
+def test_a_value_and_its_comment_may_take_several_lines():
+    cell = """
+x = [
+    1,
+    2,
+]  # shots, 1..64 | of a scene,
+#   and of
+#   the next
+#   one
+# a remark
+y = ("a; "
+     "b")  # text | names
+#     far in
+"""
+    found, problems = parse_cell(cell, "01_a")
+    assert problems == []
+    assert (found["x"].default, found["x"].description) == ([1, 2], "of a scene, and of the next one")
+    assert (found["y"].default, found["y"].description) == ("a; b", "names far in")
+
+
 def test_headings_group_the_parameters_below_them():
     lines = [
         "run_dir = 'r'  # folder | it",
@@ -75,10 +95,10 @@ def test_every_literal_comes_back(case, kind):
         ("_x = 1  # shots | what", "not private"),
         ("x = 2 * 3  # shots | what", "not a plain literal"),
         ("x = open('f')  # shots | what", "not a plain literal"),
-        ("x: int = 1  # shots | what", "one parameter a line"),
-        ("x = y = 1  # shots | what", "one parameter a line"),
-        ("import os  # shots | what", "one parameter a line"),
-        ("x = [1,\n  2]  # shots | what", "one parameter a line"),
+        ("x: int = 1  # shots | what", "one for each parameter"),
+        ("x = y = 1  # shots | what", "one for each parameter"),
+        ("import os  # shots | what", "one for each parameter"),
+        ("x = 1\n#   shots | what", "x needs a comment"),
         ("x = 1e999  # shots | what", "finite"),
         ("x = 1  # shots | what\nx = 2  # shots | what", "line 2: x is set twice"),
         ("x = = 1", "is not Python"),
