@@ -2,6 +2,7 @@
 
 import os
 import re
+import textwrap
 from pathlib import Path
 from urllib.parse import quote
 
@@ -59,14 +60,17 @@ def show(value: object) -> str:
 
 
 def summary_table(run_dir: str | os.PathLike) -> str:
-    """A short table: stage, status, seconds, main metrics; then where the report is."""
-    rows = [("stage", "status", "seconds", "what came out")]
+    """A short table: stage, status, seconds, main metrics; then the sentences of the last stage that has some,
+    and where the report is."""
+    rows, sentences = [("stage", "status", "seconds", "what came out")], []
     for stage, record in read_stages(run_dir).items():
+        sentences = (record.get("metrics") or {}).get("sentences") or sentences
         main = ", ".join(f"{k} {show(v)}" for k, v in headline(record).items())
         rows.append((stage, record.get("status", "unreadable"), _seconds(record), main))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows]
-    return "\n".join([*lines, "", f"report: {Path(run_dir) / 'report.html'}"])
+    said = [line for sentence in sentences for line in ["", textwrap.fill(str(sentence), 110)]]
+    return "\n".join([*lines, *said, "", f"report: {Path(run_dir) / 'report.html'}"])
 
 
 def write_summary(run_dir: str | os.PathLike) -> Path:

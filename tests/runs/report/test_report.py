@@ -89,6 +89,18 @@ def test_the_table_at_the_end(done):
     assert "unreadable" in write_report(run).read_text()
 
 
+def test_the_table_ends_with_the_last_sentences(done):
+    run = done / "runs" / "toy"
+    for stage, sentences in (("01_numbers", ["Too early."]), ("02_sums", ["It holds.", "word " * 40])):
+        record = read_json(run / stage / "run.json")
+        record["metrics"]["sentences"] = sentences
+        write_json(run / stage / "run.json", record)
+    text = summary_table(run)
+    assert "\n\nIt holds.\n\nword word" in text
+    assert "Too early" not in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
 def test_a_folder_that_is_no_run(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(M2SError, match="is not a run directory: it holds no NN_name/run.json"):
