@@ -151,6 +151,7 @@ def score_boundaries(found: Sequence[int], truth: Sequence[int], tolerance: int 
 def read_ovsd_shots(path: str | os.PathLike) -> np.ndarray:
     """A file of `start end` lines (inclusive frames) as int64 [n_shots, 2]; gaps are transitions.
 
+    A frame that two neighbours both name, as some of the BBC's do, is the later one's.
     Raises M2SError that names the line which is not two increasing, non-overlapping frame numbers.
     """
     path = Path(path)
@@ -166,6 +167,8 @@ def read_ovsd_shots(path: str | os.PathLike) -> np.ndarray:
         if len(parts) < 2 or not all(is_count(p) for p in parts[:2]):
             raise M2SError(f"{path}, line {number}: expected 'start end' as frame numbers, found {line!r}")
         start, end = int(parts[0]), int(parts[1])
+        if shots and shots[-1][0] < start == shots[-1][1]:
+            shots[-1] = shots[-1][0], start - 1
         if end < start or (shots and start <= shots[-1][1]):
             raise M2SError(
                 f"{path}, line {number}: shot {start}..{end} ends before it starts or overlaps the one "
