@@ -30,6 +30,7 @@ RUN_BY = {  # command -> the file that runs it on small input, or why nothing do
     ".venv/bin/m2s run paper -p 01.films_dir=path/to/films -p 02.watch_log=path/to/log": (
         "tests/notebooks/test_structure.py: planned only; it is meant for GPUs"
     ),
+    "python -m benchmarks.same_scene": "tests/benchmarks/test_same_scene.py: its number, by hand",
     "m2s params": "tests/runs/test_cli.py: lists them",
     "m2s --help": "tests/runs/test_cli.py: prints it",
     "pip install -e '.[ray]'": "Makefile: test-ray installs it",
