@@ -68,11 +68,13 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray"
 	$(MAKE) nbval
 
-# nbval runs every notebook in order, as papermill prepares it with the smoke profile.
+# nbval runs every notebook in order, as papermill prepares it with the smoke profile; run once more on the
+# finished run, they change nothing.
 nbval: $(INSTALLED)
 	rm -rf runs/nbval
 	$(BIN)/m2s prepare smoke --out runs/nbval/notebooks --run-dir runs/nbval/run
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=120 -p no:xdist runs/nbval/notebooks
+	$(BIN)/python -m tests.helpers.run_again runs/nbval/notebooks runs/nbval/run
 
 test-browser: $(INSTALLED)-browser
 	M2S_NEED_BROWSER=1 $(BIN)/python -m pytest -n 0 -s tests/browser

@@ -7,6 +7,7 @@ than disks, and no protection against somebody who changes files on purpose.
 
 import contextlib
 import errno
+import filecmp
 import json
 import os
 import re
@@ -32,7 +33,7 @@ _SEAL = b"\0m2s xxh3 "  # and 16 hex digits: the end of an array file
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it
-    fails.
+    fails or when `path` holds the same bytes already.
 
     Raises M2SError when the disk is full or read-only; whatever stood at `path` before is then untouched.
     """
@@ -41,7 +42,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        if not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
+            os.replace(temporary, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _no_space(path) from error

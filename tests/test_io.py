@@ -268,3 +268,14 @@ def test_good_names_stay_as_they_are():
     for name in ("tt0133093", "Amélie (2001)", "映画", "a.b-c_d 2"):
         assert files.safe_name(name) == name
     assert files.safe_name("../../etc/passwd") == ".._.._etc_passwd"
+
+
+def test_a_file_that_would_stay_the_same_is_not_touched(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+    before = path.stat()
+    files.write_json(path, {"a": 1})
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    files.write_json(path, {"a": 2})
+    assert files.read_json(path) == {"a": 2}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

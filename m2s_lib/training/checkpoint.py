@@ -54,8 +54,8 @@ def save(folder: str | os.PathLike, run, *, finished: bool) -> None:
             old.unlink(missing_ok=True)
 
 
-def restore(folder: str | os.PathLike, run) -> None:
-    """Bring `run` to the checkpoint in `folder`, if there is one.
+def restore(folder: str | os.PathLike, run) -> bool:
+    """Bring `run` to the checkpoint in `folder`, if there is one; returns whether that is its end.
 
     A finished run of another configuration, any run on other pairs, pictures or start weights, and a damaged
     one (a warning names the file) is left alone and will be replaced.
@@ -65,10 +65,10 @@ def restore(folder: str | os.PathLike, run) -> None:
     """
     folder = Path(folder)
     if not (folder / "checkpoint.json").exists():
-        return
+        return False
     if damaged := damaged_file(folder):
         log.warning("%s is damaged or missing: training starts anew", folder / damaged)
-        return
+        return False
     record = read_json(folder / "checkpoint.json")
     before = {**record["config"], "model": record["model"]}
     now = {**run.identity["config"], "model": run.identity["model"]}
@@ -79,7 +79,7 @@ def restore(folder: str | os.PathLike, run) -> None:
                 folder,
                 "; ".join(differ),
             )
-            return
+            return False
         raise M2SError(
             f"{folder} holds an unfinished run, at step {record['step']}, of another configuration: "
             f"{'; '.join(differ)}. "
@@ -87,7 +87,7 @@ def restore(folder: str | os.PathLike, run) -> None:
         )
     if record.get("data") != run.identity["data"]:
         log.warning("%s holds a run on other pairs, pictures or start weights: starting anew", folder)
-        return
+        return False
     step = record["step"]
     try:
         state = safetensors.torch.load_file(folder / f"weights-{step}.safetensors")
@@ -105,6 +105,7 @@ def restore(folder: str | os.PathLike, run) -> None:
     run.queue.seen, run.step = record["seen"], step
     run.rows = read_parquet(folder / f"log-{step}.parquet").to_dict("records")
     log.info("continuing %s at step %d", folder, step)
+    return record["finished"]
 
 
 def damaged_file(folder: Path) -> str:

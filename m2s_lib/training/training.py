@@ -189,7 +189,7 @@ class Training:
         self.batch, self.total = batch, self.config.length(self.per_epoch)
         if self.checkpoint is not None:
             self.identity = identity(self, loop.meaning)
-            restore(self.checkpoint, self) if self.resume else discard(self.checkpoint)
+            self.finished = restore(self.checkpoint, self) if self.resume else discard(self.checkpoint)
         self.ranks.agree({"step": self.step, "pairs": len(self.pairs), **self.identity})
 
     def _steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -214,7 +214,7 @@ class Training:
                     steps.flush()
                     save(self.checkpoint, self, finished=False)
         steps.flush()
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and not self.finished:
             save(self.checkpoint, self, finished=True)
 
     def _checked_batch(self) -> int:

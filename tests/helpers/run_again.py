@@ -9,8 +9,9 @@ from nbclient import NotebookClient
 
 
 def files(folder: Path) -> dict[Path, int]:
-    """When each file of a folder was written, nanoseconds."""
-    return {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
+    """When each file of a folder was written, nanoseconds; the cache of checksums apart."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name != ".fingerprints.json"]
+    return {path: path.stat().st_mtime_ns for path in found}
 
 
 def run_again(notebook: Path, run: Path) -> float:

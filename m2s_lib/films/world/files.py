@@ -34,7 +34,14 @@ from m2s_lib.films.world.records import (
     World,
     WorldSize,
 )
-from m2s_lib.io import atomic_path, fingerprint, read_json, remove_temporaries, write_json, write_parquet
+from m2s_lib.io import (
+    atomic_path,
+    fingerprint,
+    read_json,
+    remove_temporaries,
+    write_json,
+    write_parquet,
+)
 from m2s_lib.parallel import cores
 from m2s_lib.progress import Progress
 
@@ -102,7 +109,7 @@ def film_stamps(world: World) -> dict[str, str]:
 def check_rendered(world: World, folder: str | os.PathLike) -> None:
     """Raise M2SError unless `folder` holds all films of exactly this world."""
     folder, stamps = Path(folder), film_stamps(world)
-    known = read_json(folder / "world.json")["films"] if (folder / "world.json").exists() else {}
+    known = _known_world(folder)["films"]
     missing = [i for i, stamp in stamps.items() if known.get(i) != stamp or not _is_rendered(folder, i)]
     if missing:
         raise M2SError(
@@ -275,10 +282,15 @@ def _is_rendered(folder: Path, film_id: str) -> bool:
     return all((folder / p).exists() for p in (f"films/{film_id}.mp4", f"truth/{film_id}.parquet"))
 
 
+def _known_world(folder: Path) -> dict:
+    path = folder / "world.json"
+    return read_json(path) if path.exists() else {"films": {}}
+
+
 def _remove_other_films(folder: Path, stamps: dict[str, str]) -> None:
     """Remove films whose stamp is another one; refuse a folder of films that are not of an embedded world."""
     present = {p.stem for p in (folder / "films").glob("*") if not p.name.startswith(".")}
-    known = read_json(folder / "world.json")["films"] if (folder / "world.json").exists() else {}
+    known = _known_world(folder)["films"]
     if foreign := sorted(present - set(known)):
         raise M2SError(
             f"{folder / 'films'} holds {foreign[0]!r} ({len(foreign)} such), which is not an embedded film: "

@@ -217,12 +217,13 @@ class Stage:
         values = tuple(read_value(path) for path in paths)
         return values[0] if isinstance(name, str) else values
 
-    def write(self, name: str, value):
-        """Writes a value as `kept` does, unless the stage is done; returns it."""
+    def write(self, name: str, value, write: Callable = write_value):
+        """Writes a value with `write(path, value)`, by default as `kept` does, unless the stage is done; returns
+        it."""
         path = self.path(name)
         if not self.done or not path.exists():
             self._begin()
-            write_value(path, value)
+            write(path, value)
         return value
 
     def write_films(self, films: pd.DataFrame) -> None:
