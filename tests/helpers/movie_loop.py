@@ -29,6 +29,7 @@ def run_loop(config: MovieTrainConfig, loop: str | None = None, **names) -> dict
         "max_kernel": config.pooling.max_kernel, "max_stride": config.pooling.max_stride, "trained": {},
         **names,
     }  # fmt: skip
+    names["folder"] = names["stage"].path("movie_encoders")
     exec(compile(loop or training_loop(), "notebook 02", "exec"), names)
     return names["trained"]
 
