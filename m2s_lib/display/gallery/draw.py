@@ -48,7 +48,7 @@ def gallery_html(collection, state: GalleryState, players: Players | None = None
     Args:
         players: of the live view; without them there are no buttons and no other scenes of the film.
     """
-    columns = [name for name in (state.encoder, state.second) if name]
+    columns = [collection.words_encoder] if state.text else [n for n in (state.encoder, state.second) if n]
     tables = {name: results(collection, state, name) for name in columns}
     parts = [
         _query_html(collection, state, players),
@@ -62,6 +62,8 @@ def gallery_html(collection, state: GalleryState, players: Players | None = None
 
 
 def _query_html(collection, state: GalleryState, players: Players | None) -> str:
+    if state.text:
+        return f'<section class="m2s-query"><h3>Scenes like “{escape_html(state.text)}”</h3></section>'
     query, store = state.query, store_of(collection, state.query)
     known = collection.labels(store, query.shot, query.n_shots)
     chips = "".join(chip_html(f"{name} {plain_words(known[name])}") for name in LABELS if known.get(name))
@@ -70,7 +72,7 @@ def _query_html(collection, state: GalleryState, players: Players | None) -> str
         words = f"◀ back to {query_title(collection, state.past[-1])}" if state.past else "◀ back"
         buttons = button_html("back", "", words, enabled=bool(state.past), hint="the query before; key b")
         buttons += "".join(
-            button_html(kind, "", name, hint=f"the results as {name}, in the run directory")
+            button_html(kind, "", name, hint=f"the results as {name}, in the folder exports")
             for kind, name in KINDS.items()
         )
         bar = "" if query.file else _scene_bar(collection, state)
@@ -86,7 +88,8 @@ def _strip_html(
     if not players:
         return filmstrip_html(store, query.shot, query.n_shots, title, live=False)
     action = ("play", str(query.scene), "■ stop" if query.scene in state.playing else "▶ play")
-    strip = filmstrip_html(store, query.shot, query.n_shots, title, actions=[*first, action])
+    actions = [*first, action, *players.star(query.scene)]
+    strip = filmstrip_html(store, query.shot, query.n_shots, title, actions=actions)
     return f'<div data-plays="1">{strip}{players.html(query.scene)}</div>'
 
 
@@ -120,7 +123,8 @@ def _what_was_searched(collection, state: GalleryState, tables: dict[str, pd.Dat
     keep = passing(collection, state)
     count = len(collection.scenes) if keep is None else int(keep.sum())
     words = [f"{count:,} scenes" if keep is None else f"{count:,} of {len(keep):,} scenes pass the filters"]
-    words.append("its own film included" if state.own_film else "its own film left out")
+    if not state.text:
+        words.append("its own film included" if state.own_film else "its own film left out")
     if not any(map(len, tables.values())):
         words.append("nothing is left to be found: change the filters")
     return " · ".join(words)
@@ -149,7 +153,9 @@ def _column_html(collection, state: GalleryState, name: str, tables: dict, playe
 def _result_html(collection, state, number: int, row, others: dict, players: Players | None) -> str:
     query = query_of(row)
     title, asked = title_of(collection, query.film_id), state.query
-    known = collection.labels(store_of(collection, asked), asked.shot, asked.n_shots)
+    known = (
+        collection.labels(store_of(collection, asked), asked.shot, asked.n_shots) if not state.text else {}
+    )
     keep = passing(collection, state)
     count = len(collection.scenes) if keep is None else int(keep.sum())
     near = nearness_words(max(count - number, 0) / max(count, 1), count, "scenes")
@@ -166,4 +172,4 @@ def _result_html(collection, state, number: int, row, others: dict, players: Pla
 def _label_words(name: str, value: str, known: dict[str, str]) -> str:
     """A label, with a tick or a cross where the query's is known."""
     mark = "" if not known.get(name) else "✓ " if known[name] == value else "✗ "
-    return f"{mark}{name} {plain_words(value)}"
+    return f"{mark}{name} {plain_words(value).replace('|', ', ')}"

@@ -1,0 +1,147 @@
+"""The map tab: all scenes in two dimensions, as stage 08 stored them; a click shows the scene."""
+
+from dataclasses import dataclass, replace
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+
+from m2s_lib.display.gallery.data import LABELS, scene_near, title_of
+from m2s_lib.display.scene_html import filmstrip_html
+from m2s_lib.display.screen import Players, Screen, fields
+from m2s_lib.display.screen_state import Films, SceneKey, ScreenState, handler
+from m2s_lib.display.style import OKABE_ITO, escape_html
+from m2s_lib.display.words import plain_words
+
+_TALL_PX, _RING_PX = 560, 16
+_FEW, _SMALL_PX, _LARGE_PX = 2000, 4, 9  # scenes up to which the dots are large
+_COLOURS = [*OKABE_ITO[:7], "#999999"]  # for both themes: no black
+
+
+@dataclass(frozen=True)
+class MapState(ScreenState):
+    """What is on the screen."""
+
+    scene: SceneKey | None = None
+    colour: str = "film"  # what the colours of the dots say
+
+
+@handler
+def choose(collection, state: MapState, film: str, shot: int) -> MapState:
+    """The scene of a film that begins nearest to a shot; '' chooses none."""
+    scene = scene_near(collection, film, shot).scene if film else None
+    return replace(state, scene=scene, playing=(), viewed=())
+
+
+class SceneMap(Screen):
+    """The live screen.
+
+    Args:
+        collection: see `gallery.data`, with `plane`. tray: see `Screen`.
+        ask: called with the scene that is to be searched for.
+    """
+
+    state: MapState
+
+    def __init__(self, collection, tray, ask):
+        self._ask = ask
+        self._films = Films(collection.stores, collection.titles, collection.media, collection.run_dir)
+        self._rows = {key: row for row, key in enumerate(map(tuple, _keys(collection.scenes)))}
+        super().__init__(collection, MapState(), "scene-map", tray)
+
+    def build(self) -> list[widgets.Widget]:
+        names = [("film", "film"), *((plain_words(c), c) for c in LABELS if c in self.data.scenes)]
+        colour = widgets.Dropdown(description="Colours by", options=names)
+        self.watch(colour, lambda value: self.show(replace(self.state, colour=value)))
+        self.figure, self._coloured = map_figure(self.data), ""
+        self.figure.data[0].on_click(self.guard(self._clicked))
+        self.strip = self.panel("the chosen scene")
+        return [fields({"colours": colour}), self.figure, self.strip]
+
+    def library(self) -> Films:
+        return self._films
+
+    def _clicked(self, _, points, __) -> None:
+        if points.point_inds:
+            row = self.data.scenes.iloc[points.point_inds[0]]
+            self.change(choose, row["film_id"], int(row["shot"]))
+
+    def acts(self, act: str, value: str) -> None:
+        if act == "like":
+            self._ask(SceneKey.parse(value))
+
+    def draw(self, players: Players) -> None:
+        """First the scene, which a click waits for; of the figure only what differs is sent."""
+        scene, ring = self.state.scene, self.figure.data[1]
+        self.strip.html = scene_html(self._films, scene, players) if scene else _HINT
+        at = self.data.plane[[self._rows[scene[:2]]]] if scene else np.zeros((0, 2), np.float32)
+        if ring.x is None or list(ring.x) != list(at[:, 0]):
+            self.figure.update_traces({"x": at[:, 0], "y": at[:, 1]}, selector=1)
+        if self.state.colour != self._coloured:
+            self._coloured = self.state.colour
+            self.figure.data[0].marker.color = colours(self.data.scenes, self.state.colour)
+
+
+_HINT = (
+    '<p class="m2s-note">Every dot is a scene; scenes that are alike lie near each other. '
+    "Point at a dot to see its film and time, click it to see the scene; drag and scroll to move, "
+    "double-click to see all.</p>"
+)
+
+
+def scene_html(films: Films, scene: SceneKey, players: Players) -> str:
+    """The chosen scene: its shots, its buttons, its player."""
+    play = "■ stop" if scene in players.playing else "▶ play"
+    actions = [("like", str(scene), "scenes like this"), ("play", str(scene), play), *players.star(scene)]
+    strip = filmstrip_html(
+        films.store(scene.film_id), scene.shot, scene.n, films.title(scene.film_id), actions=actions
+    )
+    return f'<div data-plays="1">{strip}{players.html(scene)}</div>'
+
+
+def map_figure(collection):
+    """All scenes as dots and a ring for the chosen one: a plotly FigureWidget."""
+    import plotly.graph_objects as go
+
+    plane = collection.plane
+    marker = {"size": _LARGE_PX if len(plane) <= _FEW else _SMALL_PX, "cmin": 0, "cmax": len(_COLOURS)}
+    steps = len(_COLOURS)
+    scale = [[(k + side) / steps, colour] for k, colour in enumerate(_COLOURS) for side in (0, 1)]
+    marker |= {"colorscale": scale, "opacity": 0.8}
+    dots = go.Scattergl(
+        x=plane[:, 0], y=plane[:, 1], mode="markers", marker=marker, hovertext=hover_texts(collection),
+        hovertemplate="%{hovertext}<extra></extra>",
+    )  # fmt: skip
+    circle = {"size": _RING_PX, "symbol": "circle-open", "line": {"width": 3}, "color": "#D55E00"}
+    ring = go.Scattergl(x=[], y=[], mode="markers", marker=circle, hoverinfo="skip")
+    axis = {"visible": False}
+    layout = {
+        "xaxis": axis, "yaxis": axis | {"scaleanchor": "x"}, "height": _TALL_PX, "autosize": True,
+        "showlegend": False,
+        "margin": dict.fromkeys("lrtb", 0), "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+        "dragmode": "pan", "hovermode": "closest",
+    }  # fmt: skip
+    figure = go.FigureWidget([dots, ring], layout)
+    figure._config = figure._config | {"scrollZoom": True, "displayModeBar": False, "responsive": True}
+    return figure
+
+
+def hover_texts(collection) -> np.ndarray:
+    """Film and time of every scene, text [N]."""
+    scenes = collection.scenes
+    titles = scenes["film_id"].map(
+        {f: escape_html(title_of(collection, f)) for f in scenes["film_id"].unique()}
+    )
+    seconds = scenes["start_s"].fillna(0).astype(int)
+    clock = seconds.map(lambda s: f"{s // 3600}:{s // 60 % 60:02d}:{s % 60:02d}".removeprefix("0:"))
+    return (titles + " · " + clock).to_numpy(object)
+
+
+def colours(scenes: pd.DataFrame, name: str) -> np.ndarray:
+    """A colour's number for every scene, by film or by the value of a label; float32 [N]."""
+    codes, _ = pd.factorize(scenes["film_id" if name == "film" else name])
+    return (codes % len(_COLOURS) + 0.5).astype(np.float32)
+
+
+def _keys(scenes: pd.DataFrame):
+    return zip(scenes["film_id"], scenes["shot"].tolist(), strict=True)
