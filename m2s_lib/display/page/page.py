@@ -108,6 +108,7 @@ class Page:
         """Show a tab, at a place of the address where one is given."""
         screen = self.screens.get(tab)
         if screen is None:
+            self._draw_tabs(tab, ("", f"opening {TABS[tab]} …"))
             screen = self.screens[tab] = self._made(tab)
             self.widget.children = [*self.widget.children, screen.screen]
         self.tab = tab
@@ -171,15 +172,19 @@ class Page:
 
     def follow(self) -> None:
         """Tabs, tray and address as they are now."""
-        tabs = "".join(_tab_html(name, words, name == self.tab) for name, words in TABS.items())
-        mark = "★" if len(self.tray) else "☆"
-        shelf = button_html("shelf", "", f"{mark} Tray ({len(self.tray)})", hint="the scenes that you keep")
-        self.nav.html = f'<nav class="m2s-tabs">{tabs}<span></span>{shelf}</nav>{messages_html(*self._said)}'
+        self._draw_tabs(self.tab, self._said)
         self.shelf.html = tray_html(self.tray, self.films) if self._shelf_open else ""
         state = self.screens[self.tab].state
         self.address.value = urlencode(
             {"tab": self.tab} | {k: v for k, v in _PLACE[self.tab](state).items() if v}
         )
+
+    def _draw_tabs(self, tab: str, said: tuple[str, str]) -> None:
+        """The tabs, the tray's button, and what is said: an error, a notice."""
+        tabs = "".join(_tab_html(name, words, name == tab) for name, words in TABS.items())
+        mark = "★" if len(self.tray) else "☆"
+        shelf = button_html("shelf", "", f"{mark} Tray ({len(self.tray)})", hint="the scenes that you keep")
+        self.nav.html = f'<nav class="m2s-tabs">{tabs}<span></span>{shelf}</nav>{messages_html(*said)}'
 
 
 def _tab_html(name: str, words: str, here: bool) -> str:

@@ -13,7 +13,7 @@ from m2s_lib.display.screen_state import Films, SceneKey, ScreenState, handler
 from m2s_lib.display.style import OKABE_ITO, escape_html
 from m2s_lib.display.words import plain_words
 
-_TALL_PX, _RING_PX = 560, 16
+_TALL_PX, _RING_PX = 560, 8
 _FEW, _SMALL_PX, _LARGE_PX = 2000, 4, 9  # scenes up to which the dots are large
 _COLOURS = [*OKABE_ITO[:7], "#999999"]  # for both themes: no black
 
@@ -53,7 +53,7 @@ class SceneMap(Screen):
         names = [("film", "film"), *((plain_words(c), c) for c in LABELS if c in self.data.scenes)]
         colour = widgets.Dropdown(description="Colours by", options=names)
         self.watch(colour, lambda value: self.show(replace(self.state, colour=value)))
-        self.figure, self._coloured = map_figure(self.data), ""
+        self.figure, self._coloured, self._ring = map_figure(self.data), "", []
         self.figure.data[0].on_click(self.guard(self._clicked))
         self.strip = self.panel("the chosen scene")
         return [fields({"colours": colour}), self.figure, self.strip]
@@ -72,11 +72,11 @@ class SceneMap(Screen):
 
     def draw(self, players: Players) -> None:
         """First the scene, which a click waits for; of the figure only what differs is sent."""
-        scene, ring = self.state.scene, self.figure.data[1]
+        scene = self.state.scene
         self.strip.html = scene_html(self._films, scene, players) if scene else _HINT
-        at = self.data.plane[[self._rows[scene[:2]]]] if scene else np.zeros((0, 2), np.float32)
-        if ring.x is None or list(ring.x) != list(at[:, 0]):
-            self.figure.update_traces({"x": at[:, 0], "y": at[:, 1]}, selector=1)
+        ring = ring_of(*self.data.plane[self._rows[scene[:2]]].tolist()) if scene else []
+        if ring != self._ring:
+            self._ring = self.figure.layout.shapes = ring
         if self.state.colour != self._coloured:
             self._coloured = self.state.colour
             self.figure.data[0].marker.color = colours(self.data.scenes, self.state.colour)
@@ -100,7 +100,7 @@ def scene_html(films: Films, scene: SceneKey, players: Players) -> str:
 
 
 def map_figure(collection):
-    """All scenes as dots and a ring for the chosen one: a plotly FigureWidget."""
+    """All scenes as dots: a plotly FigureWidget."""
     import plotly.graph_objects as go
 
     plane = collection.plane
@@ -112,8 +112,6 @@ def map_figure(collection):
         x=plane[:, 0], y=plane[:, 1], mode="markers", marker=marker, hovertext=hover_texts(collection),
         hovertemplate="%{hovertext}<extra></extra>",
     )  # fmt: skip
-    circle = {"size": _RING_PX, "symbol": "circle-open", "line": {"width": 3}, "color": "#D55E00"}
-    ring = go.Scattergl(x=[], y=[], mode="markers", marker=circle, hoverinfo="skip")
     axis = {"visible": False}
     layout = {
         "xaxis": axis, "yaxis": axis | {"scaleanchor": "x"}, "height": _TALL_PX, "autosize": True,
@@ -121,9 +119,16 @@ def map_figure(collection):
         "margin": dict.fromkeys("lrtb", 0), "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "dragmode": "pan", "hovermode": "closest",
     }  # fmt: skip
-    figure = go.FigureWidget([dots, ring], layout)
+    figure = go.FigureWidget([dots], layout)
     figure._config = figure._config | {"scrollZoom": True, "displayModeBar": False, "responsive": True}
     return figure
+
+
+def ring_of(x: float, y: float) -> list[dict]:
+    """The chosen scene's ring; a shape, since for a trace plotly would draw all dots again."""
+    pixels = {"xsizemode": "pixel", "ysizemode": "pixel", "xanchor": x, "yanchor": y}
+    box = {"x0": -_RING_PX, "x1": _RING_PX, "y0": -_RING_PX, "y1": _RING_PX}
+    return [{"type": "circle", "line": {"width": 3, "color": "#D55E00"}} | pixels | box]
 
 
 def hover_texts(collection) -> np.ndarray:
