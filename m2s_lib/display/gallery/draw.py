@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from m2s_lib.display.export import KINDS
 from m2s_lib.display.filmstrips import poster_shot
 from m2s_lib.display.gallery.data import (
     LABELS,
@@ -21,7 +20,14 @@ from m2s_lib.display.gallery.data import (
     title_of,
 )
 from m2s_lib.display.panel import PANEL_CSS
-from m2s_lib.display.scene_html import button_html, chip_html, filmstrip_html, picture_html, shot_time
+from m2s_lib.display.scene_html import (
+    button_html,
+    chip_html,
+    export_buttons,
+    filmstrip_html,
+    picture_html,
+    shot_time,
+)
 from m2s_lib.display.screen import Players
 from m2s_lib.display.style import escape_html
 from m2s_lib.display.words import encoder_words, nearness_words, plain_words
@@ -71,10 +77,7 @@ def _query_html(collection, state: GalleryState, players: Players | None) -> str
     if players:
         words = f"◀ back to {query_title(collection, state.past[-1])}" if state.past else "◀ back"
         buttons = button_html("back", "", words, enabled=bool(state.past), hint="the query before; key b")
-        buttons += "".join(
-            button_html(kind, "", name, hint=f"the results as {name}, in the folder exports")
-            for kind, name in KINDS.items()
-        )
+        buttons += export_buttons("the results")
         bar = "" if query.file else _scene_bar(collection, state)
     head = f'<div class="m2s-bar"><h3>Query</h3>{chips}{buttons}</div>'
     strip = _strip_html(store, query, query_title(collection, query), state, players)

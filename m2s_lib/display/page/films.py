@@ -8,18 +8,16 @@ import pandas as pd
 from m2s_lib.display.export import KINDS
 from m2s_lib.display.filmstrips import poster_shot
 from m2s_lib.display.gallery.data import film_scenes, title_of
+from m2s_lib.display.page.open_scene import CollectionScreen, scene_html
 from m2s_lib.display.page.tray import export_scenes
-from m2s_lib.display.scene_html import button_html, filmstrip_html, picture_html, shot_time
-from m2s_lib.display.screen import Players, Screen, fields
-from m2s_lib.display.screen_state import Films, SceneKey, ScreenState, handler
+from m2s_lib.display.scene_html import button_html, export_buttons, picture_html, shot_time
+from m2s_lib.display.screen import Players, fields
+from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
 from m2s_lib.display.style import escape_html, timecode
 from m2s_lib.errors import M2SError
 from m2s_lib.io import safe_name
 
-_LISTED, _CARDS = (
-    20,
-    60,
-)  # films of a list and scenes of a film drawn at once: what nobody sees is not decoded
+_LISTED, _CARDS = 20, 60  # films and scenes of a film drawn at once: what nobody sees is not decoded
 _POSTERS, _PX, _SMALL_PX = 8, 120, 96  # pictures of a film in the list, their height, that of a scene's card
 _TRIED = 5  # shots that are looked at for one that is not black
 _WORDS = 90  # letters of subtitles on a card
@@ -42,8 +40,7 @@ def open_film(collection, state: FilmsState, film: str, shot: int = -1) -> Films
         raise M2SError(f"film {film!r} is not among the films here: choose one of the list")
     begun = film_scenes(collection, film)["shot"].loc[lambda first: first <= shot]
     shot = int(begun.iloc[-1]) if len(begun) else -1  # of the scene that the shot lies in
-    here = film == state.film and film
-    shown = state.shown if here else _CARDS if film else _LISTED
+    shown = state.shown if film == state.film else _CARDS if film else _LISTED
     return replace(state, film=film, shot=shot, shown=shown, playing=(), viewed=())
 
 
@@ -54,32 +51,18 @@ def step(collection, state: FilmsState, by: int) -> FilmsState:
     return open_film(collection, state, state.film, shots[at]) if 0 <= at < len(shots) else state
 
 
-class FilmList(Screen):
-    """The live screen.
-
-    Args:
-        collection: see `gallery.data`, with the table `films`. tray: see `Screen`.
-        ask: called with the scene that is to be searched for.
-    """
+class FilmList(CollectionScreen):
+    """The live screen; `data` has the table `films` too."""
 
     state: FilmsState
-
-    def __init__(self, collection, tray, ask):
-        self._ask = ask
-        files = collection.media
-        self._films = Films(collection.stores, collection.titles, files, collection.run_dir)
-        super().__init__(collection, FilmsState(), "films", tray)
 
     def build(self) -> list[widgets.Widget]:
         self.search = widgets.Text(description="Find a film", placeholder="words of its title")
         self.watch(self.search, lambda value: self.show(replace(self.state, search=value, shown=_LISTED)))
         self.fields = fields({"find": self.search})
-        self.panel_ = self.panel("films and scenes", ["ArrowLeft", "ArrowRight"], focusable=True)
-        self.panel_.on_key(self.guard(lambda key, _: self.change(step, 1 if key == "ArrowRight" else -1)))
-        return [self.fields, self.panel_]
-
-    def library(self) -> Films:
-        return self._films
+        self.body = self.panel("films and scenes", ["ArrowLeft", "ArrowRight"], focusable=True)
+        self.body.on_key(self.guard(lambda key, _: self.change(step, 1 if key == "ArrowRight" else -1)))
+        return [self.fields, self.body]
 
     def acts(self, act: str, value: str) -> None:
         if act == "film":
@@ -87,24 +70,20 @@ class FilmList(Screen):
         elif act == "scene":
             scene = SceneKey.parse(value)
             self.change(open_film, scene.film_id, scene.shot)
-        elif act == "like":
-            self._ask(SceneKey.parse(value))
         elif act == "more":
             self.show(replace(self.state, shown=self.state.shown + (_CARDS if self.state.film else _LISTED)))
         elif act in KINDS:
-            self._export(act)
-
-    def _export(self, kind: str) -> None:
-        film = self.state.film
-        scenes = {scene: words for scene, words, _ in _scenes(self.data, film)}
-        name, title = safe_name(f"{film[:60]}-scenes"), f"scenes of {title_of(self.data, film)}"
-        path = export_scenes(self.data, scenes, name, title, kind)
-        self.show(replace(self.state, error="", notice=f"the film's {len(scenes)} scenes are in {path}"))
+            film = self.state.film
+            name, title = safe_name(f"{film[:60]}-scenes"), f"scenes of {title_of(self.data, film)}"
+            path = export_scenes(self.data, dict(_scenes(self.data, film)), name, title, act)
+            self.show(replace(self.state, error="", notice=f"the film's scenes are in {path}"))
+        else:
+            super().acts(act, value)
 
     def draw(self, players: Players) -> None:
         (self.fields.add_class if self.state.film else self.fields.remove_class)("m2s-hidden")
         draw = film_html if self.state.film else list_html
-        self.panel_.html = draw(self.data, self.state, players)
+        self.body.html = draw(self.data, self.state, players)
 
 
 def list_html(collection, state: FilmsState, players: Players) -> str:
@@ -158,12 +137,12 @@ def _unread_html(films: list[dict]) -> str:
     )
 
 
-def _scenes(collection, film: str) -> list[tuple[SceneKey, str, float]]:
-    """A film's scenes: which, the words of its subtitles, when it begins."""
+def _scenes(collection, film: str) -> list[tuple[SceneKey, str]]:
+    """A film's scenes, and the words of their subtitles."""
     table = film_scenes(collection, film)
     words = table["words"] if "words" in table else [""] * len(table)
-    rows = zip(table["shot"], table["n_shots"], words, table["start_s"], strict=True)
-    return [(SceneKey(film, int(shot), int(n)), str(said), start) for shot, n, said, start in rows]
+    rows = zip(table["shot"], table["n_shots"], words, strict=True)
+    return [(SceneKey(film, int(shot), int(n)), str(said)) for shot, n, said in rows]
 
 
 def _card_html(
@@ -186,32 +165,17 @@ def film_html(collection, state: FilmsState, players: Players) -> str:
     film, store, title = state.film, collection.stores[state.film], title_of(collection, state.film)
     about = collection.films.loc[collection.films["film_id"] == film].to_dict("records")[0]
     scenes = _scenes(collection, film)
-    exports = "".join(
-        button_html(kind, "", name, hint=f"the film's scenes as {name}, in the folder exports")
-        for kind, name in KINDS.items()
-    )
     head = (
         f'<div class="m2s-bar">{button_html("film", "", "◀ all films")}<h3>{escape_html(title)}</h3>'
-        f'<span class="m2s-note">{escape_html(_facts(collection, about))}</span>{exports}</div>'
+        f'<span class="m2s-note">{escape_html(_facts(collection, about))}</span>'
+        f"{export_buttons('the film')}</div>"
     )
-    chosen = next(
-        (_open_scene(store, *row[:2], title, players) for row in scenes if row[0].shot == state.shot), ""
+    opened = "".join(
+        scene_html(players.films, scene, players, said) for scene, said in scenes if scene.shot == state.shot
     )
-    cards = "".join(
-        _card_html(
-            store, scene, poster_shot(store, scene.shot, scene.n), title, said, scene.shot == state.shot
-        )
-        for scene, said, _ in scenes[: state.shown]
-    )
+    cards = ""
+    for scene, said in scenes[: state.shown]:
+        poster = poster_shot(store, scene.shot, scene.n)
+        cards += _card_html(store, scene, poster, title, said, scene.shot == state.shot)
     more = button_html("more", "", f"show more of {len(scenes)} scenes") if len(scenes) > state.shown else ""
-    return f'{head}{chosen}<div class="m2s-grid">{cards}</div>{more}'
-
-
-def _open_scene(store, scene: SceneKey, said: str, title: str, players: Players) -> str:
-    """All shots of a scene, what is said in it, and its player."""
-    key = str(scene)
-    play = "■ stop" if scene in players.playing else "▶ play"
-    actions = [("like", key, "scenes like this"), ("play", key, play), *players.star(scene)]
-    strip = filmstrip_html(store, scene.shot, scene.n, title, actions=actions)
-    words = f'<blockquote class="m2s-said">{escape_html(said)}</blockquote>' if said else ""
-    return f'<section class="m2s-open" data-plays="1">{strip}{players.html(scene)}{words}</section>'
+    return f'{head}{opened}<div class="m2s-grid">{cards}</div>{more}'

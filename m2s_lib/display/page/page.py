@@ -22,12 +22,13 @@ from m2s_lib.display.gallery.gallery import Gallery
 from m2s_lib.display.page import films as film_states
 from m2s_lib.display.page import scene_map as map_states
 from m2s_lib.display.page.films import FilmList
+from m2s_lib.display.page.open_scene import films_of
 from m2s_lib.display.page.scene_map import SceneMap
 from m2s_lib.display.page.tray import Tray, export_scenes, tray_html
 from m2s_lib.display.panel import PANEL_CSS, Panel, error_words, headless
 from m2s_lib.display.scene_html import button_html, messages_html
 from m2s_lib.display.screen import Screen
-from m2s_lib.display.screen_state import Films, SceneKey
+from m2s_lib.display.screen_state import SceneKey
 from m2s_lib.errors import M2SError
 
 HERE = Path(__file__).parent  # of the script and the style sheet
@@ -79,7 +80,7 @@ class Page:
 
     def __init__(self, collection, pairs: Callable[[], dict], root: str | os.PathLike = ""):
         self.collection, self._pairs, self._root = collection, pairs, root
-        self.films = Films(collection.stores, collection.titles, collection.media, collection.run_dir)
+        self.films = films_of(collection)
         self.tab, self.screens, self._shelf_open, self._said = "films", {}, False, ("", "")
         self.tray = Tray(collection.run_dir)
         self.nav, self.shelf = PagePanel(label="tabs"), PagePanel(label="tray")
@@ -122,9 +123,9 @@ class Page:
 
     def _made(self, tab: str) -> Screen:
         if tab == "films":
-            return FilmList(self.collection, self.tray, self.ask)
+            return FilmList(self.collection, film_states.FilmsState(), "films", self.tray, self.ask)
         if tab == "map":
-            return SceneMap(self.collection, self.tray, self.ask)
+            return SceneMap(self.collection, map_states.MapState(), "scene-map", self.tray, self.ask)
         if tab == "search":
             return Gallery(self.collection, search_states.open_state(self.collection), self._root, self.tray)
         scenes = ScenePairs(**self._pairs())
@@ -154,10 +155,7 @@ class Page:
             scene, _, words = value.partition("\t")
             self.tray.note(SceneKey.parse(scene), words)
         elif act in KINDS:
-            kept = {
-                scene: note for scene, note in self.tray.notes.items() if scene.film_id in self.films.stores
-            }
-            path = export_scenes(self.collection, kept, "tray", "tray", act)
+            path = export_scenes(self.collection, self.tray.known(self.films), "tray", "tray", act)
             self._said = ("", f"the tray is in {path}")
 
     def visit(self, address: str) -> None:
@@ -214,10 +212,6 @@ def _shot(place: Mapping[str, str], name: str = "scene", default: int = 0) -> in
     return int(text) if text.isdigit() else default
 
 
-def _go_films(screen: FilmList, place: Mapping[str, str]) -> None:
-    screen.change(film_states.open_film, place.get("film", ""), _shot(place, default=-1))
-
-
 def _go_pairs(screen: Explorer, place: Mapping[str, str]) -> None:
     films = (place["film"], place.get("film_b", ""))
     if films != (screen.state.film_a, screen.state.film_b):
@@ -226,12 +220,9 @@ def _go_pairs(screen: Explorer, place: Mapping[str, str]) -> None:
         screen.change(pair_states.choose_cell, _shot(place), _shot(place, "scene_b"))
 
 
-def _go_search(screen: Gallery, place: Mapping[str, str]) -> None:
-    screen.change(search_states.ask_scene, place["film"], _shot(place))
-
-
-def _go_map(screen: SceneMap, place: Mapping[str, str]) -> None:
-    screen.change(map_states.choose, place.get("film", ""), _shot(place))
-
-
-_GO = {"films": _go_films, "pairs": _go_pairs, "search": _go_search, "map": _go_map}
+_GO = {
+    "films": lambda screen, p: screen.change(film_states.open_film, p.get("film", ""), _shot(p, default=-1)),
+    "pairs": _go_pairs,
+    "search": lambda screen, p: screen.change(search_states.ask_scene, p["film"], _shot(p)),
+    "map": lambda screen, p: screen.change(map_states.choose, p.get("film", ""), _shot(p)),
+}

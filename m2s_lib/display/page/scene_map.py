@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.display.gallery.data import LABELS, scene_near, title_of
-from m2s_lib.display.scene_html import filmstrip_html
-from m2s_lib.display.screen import Players, Screen, fields
-from m2s_lib.display.screen_state import Films, SceneKey, ScreenState, handler
-from m2s_lib.display.style import OKABE_ITO, escape_html
+from m2s_lib.display.page.open_scene import CollectionScreen, scene_html
+from m2s_lib.display.screen import Players, fields
+from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
+from m2s_lib.display.style import OKABE_ITO, escape_html, timecode
 from m2s_lib.display.words import plain_words
 
 _TALL_PX, _RING_PX = 560, 8
@@ -33,21 +33,10 @@ def choose(collection, state: MapState, film: str, shot: int) -> MapState:
     return replace(state, scene=scene, playing=(), viewed=())
 
 
-class SceneMap(Screen):
-    """The live screen.
-
-    Args:
-        collection: see `gallery.data`, with `plane`. tray: see `Screen`.
-        ask: called with the scene that is to be searched for.
-    """
+class SceneMap(CollectionScreen):
+    """The live screen; `data` has `plane` too."""
 
     state: MapState
-
-    def __init__(self, collection, tray, ask):
-        self._ask = ask
-        self._films = Films(collection.stores, collection.titles, collection.media, collection.run_dir)
-        self._rows = {key: row for row, key in enumerate(map(tuple, _keys(collection.scenes)))}
-        super().__init__(collection, MapState(), "scene-map", tray)
 
     def build(self) -> list[widgets.Widget]:
         names = [("film", "film"), *((plain_words(c), c) for c in LABELS if c in self.data.scenes)]
@@ -58,23 +47,20 @@ class SceneMap(Screen):
         self.strip = self.panel("the chosen scene")
         return [fields({"colours": colour}), self.figure, self.strip]
 
-    def library(self) -> Films:
-        return self._films
-
     def _clicked(self, _, points, __) -> None:
         if points.point_inds:
             row = self.data.scenes.iloc[points.point_inds[0]]
             self.change(choose, row["film_id"], int(row["shot"]))
 
-    def acts(self, act: str, value: str) -> None:
-        if act == "like":
-            self._ask(SceneKey.parse(value))
+    def _row(self, scene: SceneKey) -> int:
+        scenes = self.data.scenes
+        return int(np.flatnonzero((scenes["film_id"] == scene.film_id) & (scenes["shot"] == scene.shot))[0])
 
     def draw(self, players: Players) -> None:
         """First the scene, which a click waits for; of the figure only what differs is sent."""
         scene = self.state.scene
         self.strip.html = scene_html(self._films, scene, players) if scene else _HINT
-        ring = ring_of(*self.data.plane[self._rows[scene[:2]]].tolist()) if scene else []
+        ring = ring_of(*self.data.plane[self._row(scene)].tolist()) if scene else []
         if ring != self._ring:
             self._ring = self.figure.layout.shapes = ring
         if self.state.colour != self._coloured:
@@ -89,25 +75,15 @@ _HINT = (
 )
 
 
-def scene_html(films: Films, scene: SceneKey, players: Players) -> str:
-    """The chosen scene: its shots, its buttons, its player."""
-    play = "■ stop" if scene in players.playing else "▶ play"
-    actions = [("like", str(scene), "scenes like this"), ("play", str(scene), play), *players.star(scene)]
-    strip = filmstrip_html(
-        films.store(scene.film_id), scene.shot, scene.n, films.title(scene.film_id), actions=actions
-    )
-    return f'<div data-plays="1">{strip}{players.html(scene)}</div>'
-
-
 def map_figure(collection):
     """All scenes as dots: a plotly FigureWidget."""
     import plotly.graph_objects as go
 
     plane = collection.plane
-    marker = {"size": _LARGE_PX if len(plane) <= _FEW else _SMALL_PX, "cmin": 0, "cmax": len(_COLOURS)}
     steps = len(_COLOURS)
     scale = [[(k + side) / steps, colour] for k, colour in enumerate(_COLOURS) for side in (0, 1)]
-    marker |= {"colorscale": scale, "opacity": 0.8}
+    size = _LARGE_PX if len(plane) <= _FEW else _SMALL_PX
+    marker = {"size": size, "opacity": 0.8, "colorscale": scale, "cmin": 0, "cmax": steps}
     dots = go.Scattergl(
         x=plane[:, 0], y=plane[:, 1], mode="markers", marker=marker, hovertext=hover_texts(collection),
         hovertemplate="%{hovertext}<extra></extra>",
@@ -137,16 +113,14 @@ def hover_texts(collection) -> np.ndarray:
     titles = scenes["film_id"].map(
         {f: escape_html(title_of(collection, f)) for f in scenes["film_id"].unique()}
     )
-    seconds = scenes["start_s"].fillna(0).astype(int)
-    clock = seconds.map(lambda s: f"{s // 3600}:{s // 60 % 60:02d}:{s % 60:02d}".removeprefix("0:"))
-    return (titles + " · " + clock).to_numpy(object)
+    at = [
+        timecode(start).removeprefix("0:") or f"shot {shot}"
+        for start, shot in zip(scenes["start_s"], scenes["shot"], strict=True)
+    ]
+    return (titles + " · " + pd.Series(at, scenes.index)).to_numpy(object)
 
 
 def colours(scenes: pd.DataFrame, name: str) -> np.ndarray:
     """A colour's number for every scene, by film or by the value of a label; float32 [N]."""
     codes, _ = pd.factorize(scenes["film_id" if name == "film" else name])
     return (codes % len(_COLOURS) + 0.5).astype(np.float32)
-
-
-def _keys(scenes: pd.DataFrame):
-    return zip(scenes["film_id"], scenes["shot"].tolist(), strict=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 import filelock
 import pandas as pd
 
-from m2s_lib.display.export import KINDS, write_export
+from m2s_lib.display.export import write_export
 from m2s_lib.display.filmstrips import poster_shot
 from m2s_lib.display.gallery.data import title_of
 from m2s_lib.display.gallery.export import scene_cuts
-from m2s_lib.display.scene_html import button_html, picture_html
+from m2s_lib.display.scene_html import button_html, export_buttons, picture_html
 from m2s_lib.display.screen_state import Films, SceneKey
 from m2s_lib.display.style import escape_html
 from m2s_lib.errors import M2SError
@@ -37,6 +37,14 @@ class Tray:
 
     def __len__(self) -> int:
         return len(self.notes)
+
+    def known(self, films: Films) -> dict[SceneKey, str]:
+        """The scenes that these films have, with their notes; others stay in the file."""
+        return {
+            scene: note
+            for scene, note in self.notes.items()
+            if scene.film_id in films.stores and scene.shot + scene.n <= films.store(scene.film_id).n_shots
+        }
 
     def toggle(self, scene: SceneKey) -> None:
         """Keep a scene, or take it out."""
@@ -79,15 +87,12 @@ class Tray:
 
 def tray_html(tray: Tray, films: Films) -> str:
     """The scenes with their notes, and what can be done with them."""
-    scenes = [scene for scene in tray.notes if scene.film_id in films.stores]
+    scenes = tray.known(films)
     if not scenes:
         return '<p class="m2s-note">The tray is empty: press ☆ keep at any scene.</p>'
-    buttons = "".join(
-        button_html(kind, "", name, hint=f"the scenes of the tray as {name}, in the folder exports")
-        for kind, name in KINDS.items()
-    )
-    items = "".join(_item_html(films, scene, tray.notes[scene]) for scene in scenes)
-    return f'<div class="m2s-bar"><h3>Tray</h3>{buttons}</div><div class="m2s-cards">{items}</div>'
+    items = "".join(_item_html(films, scene, note) for scene, note in scenes.items())
+    head = f'<div class="m2s-bar"><h3>Tray</h3>{export_buttons("the tray")}</div>'
+    return f'{head}<div class="m2s-cards">{items}</div>'
 
 
 def _item_html(films: Films, scene: SceneKey, note: str) -> str:

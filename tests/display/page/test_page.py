@@ -11,11 +11,12 @@ from sklearn.decomposition import PCA
 from m2s_lib.display.gallery import state as search_states
 from m2s_lib.display.gallery.data import results
 from m2s_lib.display.page.films import FilmsState, film_html, list_html, open_film, step
+from m2s_lib.display.page.open_scene import films_of
 from m2s_lib.display.page.page import Page
 from m2s_lib.display.page.scene_map import hover_texts
 from m2s_lib.display.page.tray import Tray
 from m2s_lib.display.screen import Players
-from m2s_lib.display.screen_state import Films, SceneKey
+from m2s_lib.display.screen_state import SceneKey
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.retrieval.collection import SceneCollection, main_plane
 from m2s_lib.films.video.decoding import ScanConfig
@@ -67,8 +68,7 @@ def page(collection, tmp_path):
 
 
 def players_of(collection, state, tray=None):
-    films = Films(collection.stores, collection.titles, collection.media, collection.run_dir)
-    return Players(films, state, {}, tray if tray is not None else Tray(collection.run_dir))
+    return Players(films_of(collection), state, {}, tray if tray is not None else Tray(collection.run_dir))
 
 
 # -- films --
@@ -210,6 +210,17 @@ def test_two_visitors_share_the_tray(tmp_path):
     (tmp_path / "tray.json").write_text('{"scenes": [{"film_id": "a"}]}')
     with pytest.raises(M2SError, match="is no tray"):
         Tray(tmp_path)
+
+
+def test_a_kept_scene_that_is_no_longer_there_stays_in_the_file(page, tmp_path):
+    page.tray.note(SceneKey("a", 18, 4), "beyond the film's end")
+    page.tray.note(SceneKey("gone", 0, 4), "no such film")
+    page.act("star", "b:0:4")
+    page._guarded(page.act)("shelf", "")
+    assert page.shelf.html.count('class="m2s-kept"') == 1
+    page._guarded(page.act)("csv", "")
+    assert len((tmp_path / "exports" / "tray.csv").read_text().splitlines()) == 2
+    assert len(Tray(tmp_path)) == 3
 
 
 @pytest.mark.parametrize("kind", ["csv", "edl", "otio", "fcpxml"])
