@@ -40,6 +40,11 @@ class Players:
         """Whether the page is for visitors: with a tray, without library calls."""
         return self._tray is not None
 
+    @property
+    def like(self) -> str:
+        """What the button says that searches for scenes like one."""
+        return "scenes like this" if self.visitors else "use as query"
+
     def star(self, scene: SceneKey) -> list[tuple[str, str, str]]:
         """The button that puts a scene into the tray or takes it out; [] on a screen without one."""
         if not self.visitors:

@@ -67,7 +67,7 @@ def _facts(scenes: ScenePairs, state: ExplorerState, encoder: str) -> str:
 def _side(scenes: ScenePairs, state: ExplorerState, players: Players, side: str) -> str:
     scene = chosen(scenes, state)[side == "b"]
     title = f"{side.upper()}: {scenes.title(scene.film_id)}"
-    actions = [("query", side, "use as query"), *players.star(scene)]
+    actions = [("query", side, players.like), *players.star(scene)]
     strip = filmstrip_html(scenes.stores[scene.film_id], scene.shot, scene.n, title, actions=actions)
     return f'<div data-plays="1">{strip}{players.html(scene)}</div>'
 

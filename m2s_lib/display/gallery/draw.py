@@ -166,8 +166,8 @@ def _result_html(collection, state, number: int, row, others: dict, players: Pla
     also = [f"⇄ also #{at[row['row']]} by {encoder_words(n)}" for n, at in others.items() if row["row"] in at]
     chips = chip_html(near, f"distance {row['distance']:.3g}", "m2s-near") + "".join(map(chip_html, labels))
     chips += "".join(chip_html(words, "", "m2s-also") for words in also)
-    again = ("scene-of", f"{query.film_id}:{query.shot}", "use as query")
-    strip = _strip_html(collection.stores[query.film_id], query, title, state, players, again)
+    again = [("scene-of", f"{query.film_id}:{query.shot}", players.like)] if players else []
+    strip = _strip_html(collection.stores[query.film_id], query, title, state, players, *again)
     kind = "m2s-result m2s-both" if also else "m2s-result"
     return f'<li class="{kind}"><div class="m2s-bar"><b>#{number}</b>{chips}</div>{strip}</li>'
 

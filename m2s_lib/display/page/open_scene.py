@@ -37,7 +37,7 @@ def scene_html(films: Films, scene: SceneKey, players: Players, said: str = "") 
     """All shots of a scene, its buttons and its player, and what is said in it."""
     key, store = str(scene), films.store(scene.film_id)
     play = "■ stop" if scene in players.playing else "▶ play"
-    actions = [("like", key, "scenes like this"), ("play", key, play), *players.star(scene)]
+    actions = [("like", key, players.like), ("play", key, play), *players.star(scene)]
     strip = filmstrip_html(store, scene.shot, scene.n, films.title(scene.film_id), actions=actions)
     words = f'<blockquote class="m2s-said">{escape_html(said)}</blockquote>' if said else ""
     return f'<section class="m2s-open" data-plays="1">{strip}{players.html(scene)}{words}</section>'
