@@ -13,7 +13,7 @@ from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
 from m2s_lib.display.style import OKABE_ITO, escape_html, timecode
 from m2s_lib.display.words import plain_words
 
-_TALL_PX, _RING_PX = 560, 8
+_TALL_PX, _RING_PX, _EDGE = 560, 8, 0.05  # height, the ring's radius, the share that is left free
 _FEW, _SMALL_PX, _LARGE_PX = 2000, 4, 9  # scenes up to which the dots are large
 _COLOURS = [*OKABE_ITO[:7], "#999999"]  # for both themes: no black
 
@@ -88,9 +88,11 @@ def map_figure(collection):
         x=plane[:, 0], y=plane[:, 1], mode="markers", marker=marker, hovertext=hover_texts(collection),
         hovertemplate="%{hovertext}<extra></extra>",
     )  # fmt: skip
-    axis = {"visible": False}
-    layout = {
-        "xaxis": axis, "yaxis": axis | {"scaleanchor": "x"}, "height": _TALL_PX, "autosize": True,
+    low, high = plane.min(0), plane.max(0)
+    edge = _EDGE * (high - low).max()
+    x, y = ({"visible": False, "range": ends} for ends in np.stack([low - edge, high + edge], 1).tolist())
+    layout = {  # with ranges of its own, for else plotly looks for them anew whenever the ring moves
+        "xaxis": x, "yaxis": y | {"scaleanchor": "x"}, "height": _TALL_PX, "autosize": True,
         "showlegend": False,
         "margin": dict.fromkeys("lrtb", 0), "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "dragmode": "pan", "hovermode": "closest",
