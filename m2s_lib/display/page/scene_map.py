@@ -88,18 +88,22 @@ def map_figure(collection):
         x=plane[:, 0], y=plane[:, 1], mode="markers", marker=marker, hovertext=hover_texts(collection),
         hovertemplate="%{hovertext}<extra></extra>",
     )  # fmt: skip
+    figure = go.FigureWidget([dots], _layout(plane))
+    figure._config = figure._config | {"scrollZoom": True, "displayModeBar": False, "responsive": True}
+    return figure
+
+
+def _layout(plane: np.ndarray) -> dict:
+    """With ranges of its own: else plotly looks for them, and draws all dots, whenever the ring moves."""
     low, high = plane.min(0), plane.max(0)
-    edge = _EDGE * (high - low).max()
+    edge = _EDGE * (high - low).max() or 1.0
     x, y = ({"visible": False, "range": ends} for ends in np.stack([low - edge, high + edge], 1).tolist())
-    layout = {  # with ranges of its own, for else plotly looks for them anew whenever the ring moves
+    return {
         "xaxis": x, "yaxis": y | {"scaleanchor": "x"}, "height": _TALL_PX, "autosize": True,
         "showlegend": False,
         "margin": dict.fromkeys("lrtb", 0), "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "dragmode": "pan", "hovermode": "closest",
     }  # fmt: skip
-    figure = go.FigureWidget([dots], layout)
-    figure._config = figure._config | {"scrollZoom": True, "displayModeBar": False, "responsive": True}
-    return figure
 
 
 def ring_of(x: float, y: float) -> list[dict]:
