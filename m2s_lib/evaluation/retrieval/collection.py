@@ -23,7 +23,7 @@ from m2s_lib.io import read_json, read_npy, write_json, write_npy
 LABELS = {"theme": "theme", "place": "place"}  # column of scenes.parquet -> what is known of every true shot
 ENCODERS = "encoders.json"  # file of each encoder's vectors
 PLANE = "map.npy"  # the main encoder's vectors in two dimensions
-_ROWS = 1 << 14  # vectors looked at together: a mapped file may be larger than memory
+_ROWS = 1 << 11  # vectors looked at together: a mapped file may be larger than memory
 _QUERIES = 64  # vectors of asked scenes kept
 
 
