@@ -61,6 +61,11 @@ class GalleryState(ScreenState):
     shown: int = PAGE  # of them drawn
     past: tuple[Query, ...] = ()  # earlier queries, the last one last
 
+    @property
+    def with_own_film(self) -> bool:
+        """Whether the query's own film is searched; for what is said always, wherever it is said."""
+        return self.own_film or bool(self.said.strip())
+
 
 def results(collection, state: GalleryState, encoder: str = "") -> pd.DataFrame:
     """What an encoder finds, nearest first: the scenes' columns, row (of the collection) and distance."""
@@ -70,7 +75,7 @@ def results(collection, state: GalleryState, encoder: str = "") -> pd.DataFrame:
         find = partial(collection.nearest_words, state.text, keep=keep)
     else:
         scene = (store_of(collection, query), query.shot, query.n_shots)
-        how = {"keep": keep, "own_film": state.own_film}
+        how = {"keep": keep, "own_film": state.with_own_film}
         find = partial(collection.nearest, encoder or state.encoder, *scene, **how)
     films = collection.scenes["film_id"].to_numpy()
     distance, rows = _one_per_film(find, films, state.k) if state.one_per_film else find(state.k)
@@ -91,7 +96,7 @@ def _one_per_film(find: Callable, films: np.ndarray, k: int) -> tuple[np.ndarray
 def passing(collection, state: GalleryState) -> np.ndarray | None:
     """Scenes that pass the filters: bool [N], None for all."""
     chosen = tuple((name, getattr(state, name)) for name in FILTERS if getattr(state, name).strip())
-    return _passing(collection, chosen, "" if state.own_film else state.query.file)
+    return _passing(collection, chosen, "" if state.with_own_film else state.query.file)
 
 
 @lru_cache(maxsize=8)

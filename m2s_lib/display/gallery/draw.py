@@ -127,7 +127,7 @@ def _what_was_searched(collection, state: GalleryState, tables: dict[str, pd.Dat
     count = len(collection.scenes) if keep is None else int(keep.sum())
     words = [f"{count:,} scenes" if keep is None else f"{count:,} of {len(keep):,} scenes pass the filters"]
     if not state.text:
-        words.append("its own film included" if state.own_film else "its own film left out")
+        words.append("its own film included" if state.with_own_film else "its own film left out")
     if not any(map(len, tables.values())):
         words.append("nothing is left to be found: change the filters")
     return " · ".join(words)
@@ -168,6 +168,7 @@ def _result_html(collection, state, number: int, row, others: dict, players: Pla
     chips += "".join(chip_html(words, "", "m2s-also") for words in also)
     again = [("scene-of", f"{query.film_id}:{query.shot}", players.like)] if players else []
     strip = _strip_html(collection.stores[query.film_id], query, title, state, players, *again)
+    strip += f'<p class="m2s-note">{escape_html(row["words"])}</p>' if state.said else ""
     kind = "m2s-result m2s-both" if also else "m2s-result"
     return f'<li class="{kind}"><div class="m2s-bar"><b>#{number}</b>{chips}</div>{strip}</li>'
 

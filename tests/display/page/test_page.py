@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 
 from m2s_lib.display.gallery import state as search_states
 from m2s_lib.display.gallery.data import results
+from m2s_lib.display.gallery.draw import gallery_html
 from m2s_lib.display.page.films import FilmsState, film_html, list_html, open_film, step
 from m2s_lib.display.page.open_scene import films_of
 from m2s_lib.display.page.page import Page
@@ -247,8 +248,8 @@ def asked(collection):
 @pytest.mark.parametrize(
     ("choices", "films"),
     [
-        ({"said": "nobody  knows"}, "bc"),
-        ({"said": "the 4 of"}, "bc"),
+        ({"said": "nobody  knows"}, "abc"),
+        ({"said": "the 4 of B"}, "b"),
         ({"said": "nothing"}, ""),
         ({"genre": "Drama"}, "b"),
         ({"genre": "Comedy", "own_film": True}, "a"),
@@ -260,6 +261,12 @@ def test_filters(collection, asked, choices, films):
     found = search_states.choose(collection, asked, **choices)
     assert found.error == ""
     assert sorted(set(results(collection, found)["film_id"])) == list(films)
+
+
+def test_what_is_said_is_shown(collection, asked):
+    shown = gallery_html(collection, search_states.choose(collection, asked, said="knows the 8"))
+    assert shown.count("Nobody KNOWS the 8 of") == 2
+    assert "its own film included" in shown
 
 
 def test_one_result_per_film_is_the_nearest_of_each(collection, asked):
