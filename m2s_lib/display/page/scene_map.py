@@ -1,5 +1,6 @@
 """The map tab: all scenes in two dimensions, as stage 08 stored them; a click shows the scene."""
 
+import threading
 from dataclasses import dataclass, replace
 
 import ipywidgets as widgets
@@ -14,6 +15,7 @@ from m2s_lib.display.style import OKABE_ITO, escape_html, timecode
 from m2s_lib.display.words import plain_words
 
 _TALL_PX, _RING_PX, _EDGE = 560, 8, 0.05  # height, the ring's radius, the share that is left free
+_LATER_S = 0.1  # until the ring is drawn, so that the scene's pictures are painted first
 _FEW, _SMALL_PX, _LARGE_PX = 2000, 4, 9  # scenes up to which the dots are large
 _COLOURS = [*OKABE_ITO[:7], "#999999"]  # for both themes: no black
 
@@ -57,15 +59,21 @@ class SceneMap(CollectionScreen):
         return int(np.flatnonzero((scenes["film_id"] == scene.film_id) & (scenes["shot"] == scene.shot))[0])
 
     def draw(self, players: Players) -> None:
-        """First the scene, which a click waits for; of the figure only what differs is sent."""
+        """First the scene, which a click waits for, then the ring, for which plotly draws all dots again."""
         scene = self.state.scene
         self.strip.html = scene_html(self._films, scene, players) if scene else _HINT
         ring = ring_of(*self.data.plane[self._row(scene)].tolist()) if scene else []
         if ring != self._ring:
-            self._ring = self.figure.layout.shapes = ring
+            self._ring = ring
+            later = threading.Timer(_LATER_S, self._draw_ring)
+            later.daemon = True
+            later.start()
         if self.state.colour != self._coloured:
             self._coloured = self.state.colour
             self.figure.data[0].marker.color = colours(self.data.scenes, self.state.colour)
+
+    def _draw_ring(self) -> None:
+        self.figure.layout.shapes = self._ring
 
 
 _HINT = (
@@ -94,7 +102,7 @@ def map_figure(collection):
 
 
 def _layout(plane: np.ndarray) -> dict:
-    """With ranges of its own: else plotly looks for them, and draws all dots, whenever the ring moves."""
+    """No axes, lines or margins; ranges of its own, which the ring does not change."""
     low, high = plane.min(0), plane.max(0)
     edge = _EDGE * (high - low).max() or 1.0
     x, y = ({"visible": False, "range": ends} for ends in np.stack([low - edge, high + edge], 1).tolist())
@@ -107,7 +115,7 @@ def _layout(plane: np.ndarray) -> dict:
 
 
 def ring_of(x: float, y: float) -> list[dict]:
-    """The chosen scene's ring; a shape, since for a trace plotly would draw all dots again."""
+    """The chosen scene's ring, of the same size however near one looks."""
     pixels = {"xsizemode": "pixel", "ysizemode": "pixel", "xanchor": x, "yanchor": y}
     box = {"x0": -_RING_PX, "x1": _RING_PX, "y0": -_RING_PX, "y1": _RING_PX}
     return [{"type": "circle", "line": {"width": 3, "color": "#D55E00"}} | pixels | box]
