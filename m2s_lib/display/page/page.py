@@ -99,6 +99,7 @@ class Page:
                 handle(*arguments)
             except Exception as error:  # whatever it is, the person who clicked has to see it
                 self._said = (error_words(error), "")
+                self._uncover(self.tab)
             self.follow()
 
         return inside
@@ -110,16 +111,20 @@ class Page:
         screen = self.screens.get(tab)
         if screen is None:
             self._draw_tabs(tab, ("", f"opening {TABS[tab]} …"))
+            self._uncover("")
             screen = self.screens[tab] = self._made(tab)
             self.widget.children = [*self.widget.children, screen.screen]
         self.tab = tab
-        for name, other in self.screens.items():
-            (other.screen.remove_class if name == tab else other.screen.add_class)(_HIDDEN)
+        self._uncover(tab)
         screen.on_change = self.follow
         if place is not None and (place.get("film") or tab in ("films", "map")):
             _GO[tab](screen, place)
         else:
             screen.show(screen.state)
+
+    def _uncover(self, tab: str) -> None:
+        for name, screen in self.screens.items():
+            (screen.screen.remove_class if name == tab else screen.screen.add_class)(_HIDDEN)
 
     def _made(self, tab: str) -> Screen:
         if tab == "films":

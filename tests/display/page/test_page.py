@@ -176,6 +176,7 @@ def test_pairs_that_cannot_be_compared_are_said(collection):
     page = Page(collection, none)
     page._guarded(page.act)("tab", "pairs")
     assert page.tab == "films"
+    assert "m2s-hidden" not in page.screens["films"].screen._dom_classes
     assert "no film is long enough" in page.nav.html
 
 
