@@ -103,9 +103,13 @@ function render({ model, el }) {
     root.querySelectorAll("video[data-clip]").forEach(v => { if (v.dataset.clip === msg.clip) fill(v); });
   };
   root.addEventListener("click", e => {
-    const copy = e.target.closest("[data-copy]"), button = e.target.closest("[data-act]");
+    const copy = e.target.closest("[data-copy]"), button = e.target.closest("button[data-act]");
     if (copy) copied(copy);
     else if (button && !button.disabled) model.send({ act: button.dataset.act, value: button.dataset.value || "" });
+  });
+  root.addEventListener("change", e => {
+    const { act, value } = e.target.dataset;
+    if (e.target.matches("input[data-act]")) model.send({ act, value: `${value}\t${e.target.value}` });
   });
   root.addEventListener("keydown", e => {
     if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, textarea, select, video")) return;

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from m2s_lib.display.export import KINDS
 from m2s_lib.display.filmstrips import check_scene, proportions, shown_frames, start_times, timecode_range
 from m2s_lib.display.playback import Clip
 from m2s_lib.display.style import NO_PICTURES, escape_html, timecode
@@ -122,6 +123,12 @@ def button_html(act: str, value: str, words: str, *, enabled: bool = True, hint:
         f'<button type="button" class="m2s-button" data-act="{escape_html(act)}" '
         f'data-value="{escape_html(value)}"{tip}{off}>{escape_html(words)}</button>'
     )
+
+
+def export_buttons(what: str) -> str:
+    """A button for each kind of file in which `what` can leave."""
+    hint = f"{what} as {{}}, in the folder exports"
+    return "".join(button_html(kind, "", name, hint=hint.format(name)) for kind, name in KINDS.items())
 
 
 def chip_html(words: str, hint: str = "", kind: str = "") -> str:

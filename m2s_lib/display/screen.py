@@ -28,10 +28,28 @@ class Players:
 
     Args:
         films: of the screen. state: what plays. clips: what has been cut, or the words instead.
+        tray: the scenes that people keep (`page.tray.Tray`), None on a screen without one.
     """
 
-    def __init__(self, films: Films, state: ScreenState, clips: Mapping[SceneKey, Clip | str]):
-        self.films, self.clips, self._left = films, clips, list(state.playing)
+    def __init__(self, films: Films, state: ScreenState, clips: Mapping[SceneKey, Clip | str], tray=None):
+        self.films, self.clips, self.playing, self._tray = films, clips, state.playing, tray
+        self._left = list(state.playing)
+
+    @property
+    def visitors(self) -> bool:
+        """Whether the page is for visitors: with a tray, without library calls."""
+        return self._tray is not None
+
+    @property
+    def like(self) -> str:
+        """What the button says that searches for scenes like one."""
+        return "scenes like this" if self.visitors else "use as query"
+
+    def star(self, scene: SceneKey) -> list[tuple[str, str, str]]:
+        """The button that puts a scene into the tray or takes it out; [] on a screen without one."""
+        if not self.visitors:
+            return []
+        return [("star", str(scene), "★ in the tray" if scene in self._tray else "☆ keep")]
 
     def html(self, scene: SceneKey) -> str:
         """The scene's player, '' where it does not play or was drawn already."""
@@ -76,10 +94,13 @@ class Screen:
 
     Attributes:
         data: what is looked at. state: what is shown. screen: the widget. messages, view: its panels.
+        tray: the scenes that people keep, None without. on_change: called when something else is shown.
     """
 
-    def __init__(self, data, state: ScreenState, name: str):
-        self.data, self.state, self.clips, self._quiet = data, state, {}, False
+    tray, on_change = None, staticmethod(lambda: None)
+
+    def __init__(self, data, state: ScreenState, name: str, tray=None):
+        self.data, self.state, self.clips, self._quiet, self.tray = data, state, {}, False, tray
         self.messages = self.panel(f"messages of the {name}")
         self.view = self.panel(f"a shot of the {name}, large", ["ArrowLeft", "ArrowRight"])
         self.view.on_key(
@@ -141,6 +162,9 @@ class Screen:
             self.show(states.step_view(self.library(), self.state, int(value)))
         elif act == "view-close":
             self.change(states.view)
+        elif act == "star" and self.tray is not None:
+            self.tray.toggle(SceneKey.parse(value))
+            self.show(self.state)
         elif act == "play" and value:
             self.change(states.play, SceneKey.parse(value))
         else:
@@ -157,7 +181,7 @@ class Screen:
         self.state = state
         self.clips = {scene: clip for scene, clip in self.clips.items() if scene in state.playing}
         films, quiet = self.library(), self._quiet
-        players = Players(films, state, self.clips)
+        players = Players(films, state, self.clips, self.tray)
         self.messages.html = messages_html(state.error, state.notice)
         self.view.html = view_html(films, state, players)
         self._quiet = True
@@ -165,6 +189,7 @@ class Screen:
             self.draw(players)
         finally:
             self._quiet = quiet
+        self.on_change()
         wanted = [scene for scene in state.playing if scene not in self.clips]
         if wanted:
             self.clips |= dict.fromkeys(wanted)

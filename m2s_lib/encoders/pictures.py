@@ -114,6 +114,11 @@ def encoder_by_name(name: str, weights: str | os.PathLike = "") -> EncoderByName
     return EncoderByName(name, str(weights), encoder.size, f"{name} {_digest(encoder.model)}")
 
 
+def words_vector(name: str, weights: str | os.PathLike, text: str) -> np.ndarray:
+    """A text in the space of an encoder's pictures, float32 [d]; errors as `PictureEncoder.encode_words`."""
+    return _loaded(name, str(weights)).encode_words([text])[0]
+
+
 @functools.cache
 def _loaded(name: str, weights: str) -> PictureEncoder:
     if multiprocessing.parent_process() is not None:

@@ -20,7 +20,7 @@ _EPILOG = """examples:
   m2s run demo                          the demo, into runs/demo
   m2s run demo -p 03.shots_per_scene=4  with another value; only what depends on it runs again
   m2s run demo --only 03 --fresh        one stage from nothing
-  m2s open DIR                          your own films: read, encoded, and the gallery as a page
+  m2s open DIR                          your own films: read, encoded, and shown as a page
   m2s run films --films-dir DIR         the same without the page, wherever the films are now
   m2s fetch open-films sintel           an open film to try it with, into films/
   m2s run my_films.yaml --run-dir D     a profile of your own
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     out = {"--out": dict(required=True, metavar="DIR", help="folder for the prepared notebooks")}
     for name, command, options, about in (
         ("run", _run, _PROFILE | _RUN, "run a profile's notebooks; what is up to date is skipped"),
-        ("open", _open, _OPEN, "read and encode a folder of films, then serve its gallery on this machine"),
+        ("open", _open, _OPEN, "read and encode a folder of films, then show it as a page on this machine"),
         ("fetch", _fetch, _FETCH, "download open films; a download that was stopped goes on"),
         ("params", _params, stage, "list the notebooks' parameters"),
         ("profiles", _profiles, {}, "list the profiles"),
@@ -241,7 +241,7 @@ def _on_terminate(*_) -> None:
 
 
 def _open(options: argparse.Namespace) -> int:
-    """Runs the stages that a person's own films need, then serves the gallery until it is stopped."""
+    """Runs the stages that a person's own films need, then serves the page until it is stopped."""
     from m2s_lib.io import safe_name
     from m2s_lib.runs.project import project_root
 

@@ -126,7 +126,7 @@ def test_the_page_for_others_has_no_code_and_asks_for_its_token(open_page, finis
         assert server.token
         assert status_of(f"{server.url}/voila/files/run.json?token={server.token}") in (403, 404)
         page = open_page()
-        page.goto(f"{server.url}/?token={server.token}")
+        page.goto(f"{server.url}/?token={server.token}#tab=search")
         page.wait_for_selector(FOUND, timeout=120_000)
         assert page.locator(".jp-InputArea-editor, .jp-CodeMirrorEditor").count() == 0
         before = scene(page, QUERY)

@@ -5,6 +5,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -113,12 +114,13 @@ class ScenePairs:
         return self._similar.get(film_a, {}).get(film_b)
 
     def best_pair(self) -> tuple[str, str]:
-        """The most similar film pair whose films are long enough; the first two films where there is none."""
+        """The most similar film pair whose films are long enough; without one the first two such films."""
         ranked = [(-score, a, b) for a, row in self._similar.items() for b, score in row.items() if a < b]
         for _, a, b in sorted(ranked):
             if self.can_compare(a, b):
                 return a, b
-        films = sorted(self.stores)
+        films = list(islice(filter(self.can_compare, sorted(self.stores)), 2))
+        films = films if len(films) == 2 else sorted(self.stores)
         return films[0], films[min(1, len(films) - 1)]
 
     def can_compare(self, *films: str) -> bool:

@@ -2,12 +2,12 @@
 
 from m2s_lib.display.explorer.data import CellFacts, ScenePairs
 from m2s_lib.display.explorer.state import ExplorerState, call_text, chosen
-from m2s_lib.display.export import KINDS
 from m2s_lib.display.filmstrips import poster_shot
 from m2s_lib.display.scene_html import (
     button_html,
     chip_html,
     code_html,
+    export_buttons,
     filmstrip_html,
     picture_html,
     shot_time,
@@ -21,10 +21,6 @@ BUTTONS = (  # act, words, what the button says when pointed at
     ("next", "next pair ▶", "the next best marked scene pair; key n"),
     ("play", "▶ play both", "clips cut from the films; space bar"),
     ("call", "library call", "the call that draws this view"),
-    *(
-        (kind, name, f"the marked scene pairs as {name}, in the run directory")
-        for kind, name in KINDS.items()
-    ),
 )
 HINT = (
     "keys: arrows move (Shift: a scene), n and p step through the pairs, Home, End, e switches, space plays"
@@ -49,7 +45,9 @@ def facts_words(facts: CellFacts) -> list[str]:
 def pair_html(scenes: ScenePairs, state: ExplorerState, players: Players) -> str:
     """The chosen pair: what each encoder says, the buttons, both filmstrips with their players."""
     facts = "".join(_facts(scenes, state, encoder) for encoder in (state.encoder, state.second) if encoder)
-    buttons = "".join(button_html(act, "", words, hint=hint) for act, words, hint in BUTTONS)
+    shown = [button for button in BUTTONS if button[0] != "call" or not players.visitors]
+    buttons = "".join(button_html(act, "", words, hint=hint) for act, words, hint in shown)
+    buttons += export_buttons("the marked scene pairs")
     sides = "".join(_side(scenes, state, players, side) for side in "ab")
     call = code_html(call_text(state)) if state.shows_call else ""
     return (
@@ -69,9 +67,8 @@ def _facts(scenes: ScenePairs, state: ExplorerState, encoder: str) -> str:
 def _side(scenes: ScenePairs, state: ExplorerState, players: Players, side: str) -> str:
     scene = chosen(scenes, state)[side == "b"]
     title = f"{side.upper()}: {scenes.title(scene.film_id)}"
-    strip = filmstrip_html(
-        scenes.stores[scene.film_id], scene.shot, scene.n, title, actions=[("query", side, "use as query")]
-    )
+    actions = [("query", side, players.like), *players.star(scene)]
+    strip = filmstrip_html(scenes.stores[scene.film_id], scene.shot, scene.n, title, actions=actions)
     return f'<div data-plays="1">{strip}{players.html(scene)}</div>'
 
 

@@ -4,6 +4,7 @@
 clicks and keys do is in `state`, what is drawn in `draw`; here they are wired.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import ipywidgets as widgets
@@ -58,9 +59,11 @@ class Explorer(Screen):
     data: ScenePairs
     state: ExplorerState
 
-    def __init__(self, scenes: ScenePairs, state: ExplorerState):
+    def __init__(self, scenes: ScenePairs, state: ExplorerState, tray=None, ask: Callable | None = None):
+        """Args: tray: see `Screen`. ask: takes the scene that is to be the query; None leaves it for 08."""
         self._listed = ("", "")  # the films that the lists of films were made for
-        super().__init__(scenes, state, "explorer")
+        self._ask = ask
+        super().__init__(scenes, state, "explorer", tray)
 
     # -- building --
 
@@ -132,6 +135,8 @@ class Explorer(Screen):
         }
         if act == "play":
             self.play()
+        elif act == "query" and self._ask:
+            self._ask(states.chosen(self.data, self.state)[value == "b"])
         elif act in KINDS:
             path = export_pairs(self.data, self.state, act)
             self.show(replace(self.state, error="", notice=f"{self.state.marked} scene pairs are in {path}"))

@@ -4,13 +4,21 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from m2s_lib.display.gallery.data import LABELS, GalleryState, list_films, list_labels, list_scenes
+from m2s_lib.display.gallery.data import (
+    LABELS,
+    GalleryState,
+    has_subtitles,
+    list_films,
+    list_labels,
+    list_scenes,
+)
 from m2s_lib.display.gallery.state import MOST
 from m2s_lib.display.screen import fields, set_options
 from m2s_lib.display.words import encoder_words, plain_words
 
 NONE = ("none", "")
 _ANY = ("any", "")
+_CHOICES = ("encoder", "second", "k", "title", "said", *LABELS, "own_film", "one_per_film")
 
 
 class Controls:
@@ -19,34 +27,47 @@ class Controls:
     Args:
         collection: see `data`.
         watch: watch(control, handle) calls handle(value) when somebody changes the control.
-        tell: called with (name, value) when somebody changes something: film, scene, encoder, second, k,
-            title, theme, place, own_film, and for buttons explorer (None) and clip (path, start, end).
+        tell: called with (name, value) when somebody changes something: film, scene, text, one of
+            `_CHOICES`, and for buttons explorer (None) and clip (path, start, end).
+        visitors: whether it is the page for visitors, where there is no notebook 03.
 
     Attributes:
         box: the widget. parts: the controls by name.
     """
 
-    def __init__(self, collection, watch: Callable, tell: Callable[[str, object], None]):
+    def __init__(
+        self, collection, watch: Callable, tell: Callable[[str, object], None], visitors: bool = False
+    ):
         self.collection = collection
-        self.parts = self._query() | self._filters()
-        for name in ("film", "scene", "encoder", "second", "k", "title", *LABELS, "own_film"):
+        self.parts = self._query() | self._filters() | self._file()
+        if visitors:
+            self.parts.pop("explorer")
+        for name in ("film", "scene", "text", *_CHOICES):
             if name in self.parts:
                 watch(self.parts[name], lambda value, name=name: tell(name, value))
         watch(self.parts["search"], lambda _: self._fill_films())
         path, ends = self.parts["path"], (self.parts["from"], self.parts["to"])
         self.parts["clip"].on_click(lambda _: tell("clip", (path.value, *(t.value for t in ends))))
-        self.parts["explorer"].on_click(lambda _: tell("explorer", None))
+        if not visitors:
+            self.parts["explorer"].on_click(lambda _: tell("explorer", None))
         self.box = fields(self.parts)
 
     def _query(self) -> dict[str, widgets.Widget]:
-        """What is asked: a scene of a film, or a stretch of a file."""
+        """What is asked: words where an encoder knows them, or a scene of a film."""
         films = list_films(self.collection)
-        seconds = {"min": 0, "max": 1e6, "step": 1}
-        return {
+        hint = {"placeholder": "what is to be seen", "continuous_update": False}
+        words = {"text": widgets.Text(description="Words", **hint)} if self.collection.words_encoder else {}
+        return words | {
             "search": widgets.Text(description="Find a film", placeholder="words of its title"),
             "film": widgets.Dropdown(description="Query film", options=films),
             "scene": widgets.Dropdown(description="Scene at", options=[("", 0)]),
             "explorer": _button("explorer's scene", 'what "use as query" in 03 handed over'),
+        }
+
+    def _file(self) -> dict[str, widgets.Widget]:
+        """What is asked otherwise: a stretch of a file."""
+        seconds = {"min": 0, "max": 1e6, "step": 1}
+        return {
             "path": widgets.Text(description="Or a file", placeholder="path of a video"),
             "from": widgets.BoundedFloatText(description="From second", value=0.0, **seconds),
             "to": widgets.BoundedFloatText(description="To second", value=30.0, **seconds),
@@ -67,7 +88,12 @@ class Controls:
             values = [(plain_words(v), v) for v in list_labels(self.collection, column)]
             if values:
                 parts[column] = widgets.Dropdown(description=column.title(), options=[_ANY, *values])
-        return parts | {"own_film": widgets.Checkbox(description="own film too", indent=False)}
+        if has_subtitles(self.collection):
+            parts["said"] = widgets.Text(
+                description="Said in it", placeholder="words of the subtitles", **late
+            )
+        parts["own_film"] = widgets.Checkbox(description="own film too", indent=False)
+        return parts | {"one_per_film": widgets.Checkbox(description="one result per film", indent=False)}
 
     def _fill_films(self) -> None:
         """The list of films as the search asks; the query's film stays in it."""
@@ -90,8 +116,8 @@ class Controls:
             set_options(self.parts["scene"], scenes, query.shot)
         others = [NONE, *((encoder_words(n), n) for n in self.collection.encoders if n != state.encoder)]
         set_options(self.parts["second"], others, state.second)
-        for name in ("encoder", "k", "title", "own_film", *LABELS):
-            if name in self.parts:
+        for name in ("text", *_CHOICES):
+            if name in self.parts and name != "second":
                 self.parts[name].value = getattr(state, name)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from m2s_lib.display.export import KINDS
 from m2s_lib.display.filmstrips import poster_shot
 from m2s_lib.display.gallery.data import (
     LABELS,
@@ -21,7 +20,14 @@ from m2s_lib.display.gallery.data import (
     title_of,
 )
 from m2s_lib.display.panel import PANEL_CSS
-from m2s_lib.display.scene_html import button_html, chip_html, filmstrip_html, picture_html, shot_time
+from m2s_lib.display.scene_html import (
+    button_html,
+    chip_html,
+    export_buttons,
+    filmstrip_html,
+    picture_html,
+    shot_time,
+)
 from m2s_lib.display.screen import Players
 from m2s_lib.display.style import escape_html
 from m2s_lib.display.words import encoder_words, nearness_words, plain_words
@@ -48,7 +54,7 @@ def gallery_html(collection, state: GalleryState, players: Players | None = None
     Args:
         players: of the live view; without them there are no buttons and no other scenes of the film.
     """
-    columns = [name for name in (state.encoder, state.second) if name]
+    columns = [collection.words_encoder] if state.text else [n for n in (state.encoder, state.second) if n]
     tables = {name: results(collection, state, name) for name in columns}
     parts = [
         _query_html(collection, state, players),
@@ -62,6 +68,8 @@ def gallery_html(collection, state: GalleryState, players: Players | None = None
 
 
 def _query_html(collection, state: GalleryState, players: Players | None) -> str:
+    if state.text:
+        return f'<section class="m2s-query"><h3>Scenes like “{escape_html(state.text)}”</h3></section>'
     query, store = state.query, store_of(collection, state.query)
     known = collection.labels(store, query.shot, query.n_shots)
     chips = "".join(chip_html(f"{name} {plain_words(known[name])}") for name in LABELS if known.get(name))
@@ -69,10 +77,7 @@ def _query_html(collection, state: GalleryState, players: Players | None) -> str
     if players:
         words = f"◀ back to {query_title(collection, state.past[-1])}" if state.past else "◀ back"
         buttons = button_html("back", "", words, enabled=bool(state.past), hint="the query before; key b")
-        buttons += "".join(
-            button_html(kind, "", name, hint=f"the results as {name}, in the run directory")
-            for kind, name in KINDS.items()
-        )
+        buttons += export_buttons("the results")
         bar = "" if query.file else _scene_bar(collection, state)
     head = f'<div class="m2s-bar"><h3>Query</h3>{chips}{buttons}</div>'
     strip = _strip_html(store, query, query_title(collection, query), state, players)
@@ -86,7 +91,8 @@ def _strip_html(
     if not players:
         return filmstrip_html(store, query.shot, query.n_shots, title, live=False)
     action = ("play", str(query.scene), "■ stop" if query.scene in state.playing else "▶ play")
-    strip = filmstrip_html(store, query.shot, query.n_shots, title, actions=[*first, action])
+    actions = [*first, action, *players.star(query.scene)]
+    strip = filmstrip_html(store, query.shot, query.n_shots, title, actions=actions)
     return f'<div data-plays="1">{strip}{players.html(query.scene)}</div>'
 
 
@@ -120,7 +126,8 @@ def _what_was_searched(collection, state: GalleryState, tables: dict[str, pd.Dat
     keep = passing(collection, state)
     count = len(collection.scenes) if keep is None else int(keep.sum())
     words = [f"{count:,} scenes" if keep is None else f"{count:,} of {len(keep):,} scenes pass the filters"]
-    words.append("its own film included" if state.own_film else "its own film left out")
+    if not state.text:
+        words.append("its own film included" if state.with_own_film else "its own film left out")
     if not any(map(len, tables.values())):
         words.append("nothing is left to be found: change the filters")
     return " · ".join(words)
@@ -149,7 +156,9 @@ def _column_html(collection, state: GalleryState, name: str, tables: dict, playe
 def _result_html(collection, state, number: int, row, others: dict, players: Players | None) -> str:
     query = query_of(row)
     title, asked = title_of(collection, query.film_id), state.query
-    known = collection.labels(store_of(collection, asked), asked.shot, asked.n_shots)
+    known = (
+        collection.labels(store_of(collection, asked), asked.shot, asked.n_shots) if not state.text else {}
+    )
     keep = passing(collection, state)
     count = len(collection.scenes) if keep is None else int(keep.sum())
     near = nearness_words(max(count - number, 0) / max(count, 1), count, "scenes")
@@ -157,8 +166,9 @@ def _result_html(collection, state, number: int, row, others: dict, players: Pla
     also = [f"⇄ also #{at[row['row']]} by {encoder_words(n)}" for n, at in others.items() if row["row"] in at]
     chips = chip_html(near, f"distance {row['distance']:.3g}", "m2s-near") + "".join(map(chip_html, labels))
     chips += "".join(chip_html(words, "", "m2s-also") for words in also)
-    again = ("scene-of", f"{query.film_id}:{query.shot}", "use as query")
-    strip = _strip_html(collection.stores[query.film_id], query, title, state, players, again)
+    again = [("scene-of", f"{query.film_id}:{query.shot}", players.like)] if players else []
+    strip = _strip_html(collection.stores[query.film_id], query, title, state, players, *again)
+    strip += f'<p class="m2s-note">{escape_html(row["words"])}</p>' if state.said else ""
     kind = "m2s-result m2s-both" if also else "m2s-result"
     return f'<li class="{kind}"><div class="m2s-bar"><b>#{number}</b>{chips}</div>{strip}</li>'
 
@@ -166,4 +176,4 @@ def _result_html(collection, state, number: int, row, others: dict, players: Pla
 def _label_words(name: str, value: str, known: dict[str, str]) -> str:
     """A label, with a tick or a cross where the query's is known."""
     mark = "" if not known.get(name) else "✓ " if known[name] == value else "✗ "
-    return f"{mark}{name} {plain_words(value)}"
+    return f"{mark}{name} {plain_words(value).replace('|', ', ')}"

@@ -38,7 +38,9 @@ def scene_cuts(collection, table: pd.DataFrame) -> list[Cut]:
             name=f"scene {row.get('rank', number)}",
             score=float(row.get("distance", 0.0)),
             timecode=collection.stores[row["film_id"]].metadata.get("timecode", ""),
-            note=", ".join(filter(None, (shots_words(row["shot"], row["n_shots"]), row.get("encoder", "")))),
+            note=", ".join(
+                filter(None, (shots_words(row["shot"], row["n_shots"]), *map(row.get, ("encoder", "note"))))
+            ),
         )
         for number, row in enumerate(table.to_dict("records"), start=1)
     ]

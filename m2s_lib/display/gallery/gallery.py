@@ -86,15 +86,15 @@ class Gallery(Screen):
 
     state: GalleryState
 
-    def __init__(self, collection, state: GalleryState, root: str | os.PathLike = ""):
+    def __init__(self, collection, state: GalleryState, root: str | os.PathLike = "", tray=None):
         self.root = root
         self.folders = tuple(sorted({str(Path(p).parent) for p in collection.media.values() if p}))
-        super().__init__(collection, state, "retrieval")
+        super().__init__(collection, state, "retrieval", tray)
 
     def build(self) -> list[widgets.Widget]:
         self.results = self.panel("query and results", states.KEYS, focusable=True, kind=GalleryPanel)
         self.results.on_key(self.guard(lambda key, shift: self.change(states.press, key)))
-        self.controls = Controls(self.data, self.watch, self.guard(self.control))
+        self.controls = Controls(self.data, self.watch, self.guard(self.control), self.tray is not None)
         return [self.controls.box, self.results]
 
     def library(self) -> Films:
@@ -124,9 +124,10 @@ class Gallery(Screen):
             self.change(states.ask_scene, self.state.query.film_id, value)
         elif name == "explorer":
             self.change(states.take_explorers_scene)
-        elif name in ("film", "encoder", "second"):
+        elif name in ("film", "text", "encoder", "second"):
             functions = {
                 "film": states.ask_film,
+                "text": states.ask_text,
                 "encoder": states.choose_encoder,
                 "second": states.choose_second,
             }

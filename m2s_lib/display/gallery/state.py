@@ -184,10 +184,16 @@ def choose_second(collection, state: GalleryState, second: str) -> GalleryState:
 
 @handler
 def choose(collection, state: GalleryState, **choices) -> GalleryState:
-    """Filters and the number of results: k, title, theme, place, own_film."""
+    """Filters and the number of results: k, `FILTERS`, own_film, one_per_film."""
     if "k" in choices:
         choices["k"] = min(max(int(choices["k"]), 1), MOST)
     return replace(state, playing=(), viewed=(), shown=PAGE, **choices)
+
+
+@handler
+def ask_text(collection, state: GalleryState, text: str) -> GalleryState:
+    """Scenes whose pictures are nearest to some words; '' asks for the scene again."""
+    return _tried(collection, replace(state, text=text.strip(), playing=(), viewed=(), shown=PAGE))
 
 
 @handler
@@ -209,10 +215,11 @@ def press(collection, state: GalleryState, key: str) -> GalleryState:
 
 def _ask(collection, state: GalleryState, query: Query) -> GalleryState:
     """Another query, the present one remembered."""
-    if query == state.query:
+    if query == state.query and not state.text:
         return state
     past = (*state.past, state.query)[-_PAST:]
-    return _tried(collection, replace(state, query=query, past=past, playing=(), viewed=(), shown=PAGE))
+    new = {"query": query, "past": past, "text": ""}
+    return _tried(collection, replace(state, **new, playing=(), viewed=(), shown=PAGE))
 
 
 def _tried(collection, state: GalleryState) -> GalleryState:

@@ -7,7 +7,7 @@ finished run opens without running its stage again.
 import os
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,12 @@ from m2s_lib.evaluation.paper.mining_precision import scene_theme
 from m2s_lib.evaluation.retrieval.index import search
 from m2s_lib.films.store.shot_store import ShotStore
 from m2s_lib.films.world.files import true_labels
-from m2s_lib.io import read_json, write_json, write_npy
+from m2s_lib.io import read_json, read_npy, write_json, write_npy
 
 LABELS = {"theme": "theme", "place": "place"}  # column of scenes.parquet -> what is known of every true shot
 ENCODERS = "encoders.json"  # file of each encoder's vectors
+PLANE = "map.npy"  # the main encoder's vectors in two dimensions
+_ROWS = 1 << 11  # vectors looked at together: a mapped file may be larger than memory
 _QUERIES = 64  # vectors of asked scenes kept
 
 
@@ -65,7 +67,7 @@ def write_vectors(
     """Writes vectors by encoder and maps them into memory; one encoder's are in memory at a time.
 
     The first is embeddings.npy, the others lie beside it. encoders.json says which file is whose:
-    {"E_scene": "embeddings.npy", "colour": "encoders/1_colour.npy"}.
+    {"E_scene": "embeddings.npy", "colour": "encoders/1_colour.npy"}; map.npy is the first in two dimensions.
 
     Args:
         folder: where to. vectors: name and float32 [scenes, d], the main encoder first.
@@ -77,7 +79,25 @@ def write_vectors(
         write_npy(folder / names[name], np.asarray(values, np.float32))
         n = len(values)
     write_json(folder / ENCODERS, names)
-    return read_vectors(folder, n)
+    vectors = read_vectors(folder, n)
+    write_npy(folder / PLANE, main_plane(next(iter(vectors.values()))))
+    return vectors
+
+
+def main_plane(vectors: np.ndarray) -> np.ndarray:
+    """Vectors [N, d] in the two directions in which they differ most (PCA): float32 [N, 2]."""
+    parts = [vectors[i : i + _ROWS] for i in range(0, len(vectors), _ROWS)]
+    middle = np.mean(vectors, axis=0, dtype=np.float64)
+    covariance = sum((x - middle).T @ (x - middle) for x in parts)  # [d, d]
+    axes = np.linalg.eigh(covariance)[1][:, :-3:-1]  # [d, 2 or 1], the main one first
+    plane = np.concatenate([(x - middle) @ axes for x in parts])
+    return np.pad(plane, ((0, 0), (0, 2 - plane.shape[1]))).astype(np.float32)
+
+
+def read_plane(folder: str | os.PathLike) -> np.ndarray | None:
+    """What `write_vectors` kept of the main encoder in two dimensions, float32 [N, 2]; None in older runs."""
+    path = Path(folder) / PLANE
+    return read_npy(path) if path.is_file() else None
 
 
 def read_vectors(folder: str | os.PathLike, n: int) -> dict[str, np.ndarray]:
@@ -112,13 +132,18 @@ class SceneCollection:
         encoders: embeds a scene that is not among them, see `query.QueryEncoders`.
         scan: how the run's films became shots; files given as queries are read like that.
         truth: folder of the embedded films.
+        plane: of `read_plane`.
 
     Attributes:
         titles, media: film_id -> title, path of its file. Those of the arguments' names, too.
+        words_encoder: the encoder that knows words, '' where none does.
     """
 
-    def __init__(self, run_dir, scenes, films, stores, vectors, encoders, scan, truth):
+    def __init__(self, run_dir, scenes, films, stores, vectors, encoders, scan, truth, plane=None):
         self.run_dir, self.scenes, self.stores, self.scan = Path(run_dir), scenes, stores, scan
+        self.films, self._plane, self._query_encoders = films, plane, encoders
+        named = getattr(encoders, "words_encoder", "")
+        self.words_encoder = named if named in vectors else ""
         self.titles = dict(zip(films["film_id"], films["title"].astype(str), strict=True))
         self.media = dict(zip(films["film_id"], films["path"].astype(str), strict=True))
         self._vectors, self._truth = vectors, truth
@@ -131,6 +156,16 @@ class SceneCollection:
     @property
     def encoders(self) -> tuple[str, ...]:
         return tuple(self._vectors)
+
+    @cached_property
+    def plane(self) -> np.ndarray:
+        """All scenes in two dimensions, float32 [N, 2]; of an older run computed once and kept."""
+        if self._plane is not None:
+            return self._plane
+        path = self.run_dir / ".cache" / PLANE
+        if not path.is_file():
+            write_npy(path, main_plane(self._vectors[self.encoders[0]]))
+        return read_npy(path)
 
     def nearest(
         self,
@@ -163,6 +198,22 @@ class SceneCollection:
         query = self.vector(encoder, store, shot, n_shots)
         distance, rows = search(self._vectors[encoder], query[None], min(k, int(keep.sum())), keep=keep)
         return distance[0], rows[0]
+
+    def nearest_words(
+        self, text: str, k: int, *, keep: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k scenes whose pictures are nearest to a text, by cosine.
+
+        Returns: 1 - cosine, float32 [at most k], and rows, as `nearest`.
+        Raises: M2SError where no encoder knows words.
+        """
+        if not self.words_encoder:
+            raise M2SError("no encoder of this run knows words: ask for a scene instead")
+        vectors = self._vectors[self.words_encoder]
+        far = 1 - vectors @ self._query_encoders.embed_words(text) / np.linalg.norm(vectors, axis=1)
+        rows = np.arange(len(far)) if keep is None else np.flatnonzero(keep)
+        rows = rows[np.argsort(far[rows], kind="stable")[:k]]
+        return far[rows].astype(np.float32), rows
 
     def vector(self, encoder: str, store: ShotStore, shot: int, n_shots: int) -> np.ndarray:
         """A scene's vector, float32 [d]: read where the collection has it, else computed and kept."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from m2s_lib.encoders.pictures import encoder_by_name
+from m2s_lib.encoders.pictures import encoder_by_name, words_vector
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.encoders import (
     ColourEncoder,
@@ -39,6 +39,15 @@ class QueryEncoders:
     features: str | os.PathLike
     pretrained: str = ""  # the picture encoder that made the features, '' for E_shot
     weights: str = ""  # of it, '' for its own
+
+    @property
+    def words_encoder(self) -> str:
+        """Name of the vectors that words can be compared with, '' where the encoder has no text tower."""
+        return f"{self.pretrained} mean" if self.pretrained.startswith("open_clip:") else ""
+
+    def embed_words(self, text: str) -> np.ndarray:
+        """A text in the space of `words_encoder`, float32 [d], of unit length."""
+        return words_vector(self.pretrained, self.weights, text)
 
     @torch.inference_mode()
     def embed(self, name: str, store: ShotStore, shot: int, n_shots: int, *, indexed: bool) -> np.ndarray:

@@ -1,13 +1,11 @@
-"""The gallery of notebook 08 as a page for others: `make gallery` starts it.
+"""The page for visitors, with films, pairs, search and map: `make gallery` starts it.
 
-Voilà serves 08 itself, cut to what shows a finished run: the section `PAGE` with the imports and parameters
-that it needs. Its cells read files and open no stage, so a visit neither runs the stage again, nor writes
-into its folder, nor waits for a lock; every visitor has a kernel of its own. On this machine only, with a
-token, unless options of Voilà say otherwise.
+Voilà serves one cell, `CELL`. It reads files and opens no stage, so a visit neither runs a stage again, nor
+writes into its folder, nor waits for a lock; every visitor has a kernel of its own. On this machine only,
+with a token, unless options of Voilà say otherwise.
 """
 
 import argparse
-import ast
 import os
 import sys
 from collections.abc import Sequence
@@ -17,59 +15,26 @@ import nbformat
 
 from m2s_lib.errors import M2SError
 from m2s_lib.runs.project import project_root, run_folder
-from m2s_lib.runs.records.record import read_record
 
 STAGE = "08_retrieval_gallery"
-PAGE = "## The gallery, live"  # heading of the section that is served
+TITLE = "Films and scenes"  # of the page
+CELL = """\
+from functools import partial
+
+from m2s_lib.display.page.page import open_page
+from m2s_lib.stages.gather import read_collection, read_pair_views
+
+run_dir = {run_dir!r}
+open_page(read_collection(run_dir), partial(read_pair_views, run_dir), root={root!r})
+"""
 IDLE_S = 1800  # seconds after which the kernel of a page that nobody uses ends
 
 
-def page_notebook(notebook: nbformat.NotebookNode, run_dir: str | os.PathLike) -> nbformat.NotebookNode:
-    """Notebook 08 cut to its page: title, values, imports, and the section `PAGE`.
-
-    Args:
-        notebook: 08. run_dir: absolute; takes the place of the parameter's value, as the values that the run
-            recorded do.
-
-    Raises:
-        M2SError: the notebook has no such section.
-    """
-    cells = notebook.cells
-    starts = [i for i, c in enumerate(cells) if c.cell_type == "markdown" and c.source.startswith(PAGE)]
-    if not starts:
-        raise M2SError(f"{STAGE}.ipynb has no section {PAGE!r}: it is what the page shows")
-    section = [cells[starts[0]]]
-    for cell in cells[starts[0] + 1 :]:
-        if cell.cell_type == "markdown" and cell.source.startswith("## ") or "checks" in _tags(cell):
-            break
-        section.append(cell)
-    values = next(c.source for c in cells if "parameters" in _tags(c))
-    recorded = read_record(Path(run_dir), STAGE).get("parameters", {})
-    values = "\n".join([values, *(f"{name} = {value!r}" for name, value in recorded.items())])
-    imports = [s for c in cells if c.cell_type == "code" for s in ast.parse(c.source).body]
-    imports = [ast.unparse(s) for s in imports if isinstance(s, ast.Import | ast.ImportFrom)]
-    names = {
-        n.id for c in section if c.cell_type == "code" for n in ast.walk(ast.parse(c.source)) if _is_name(n)
-    }
-    needed = [line for line in map(lambda text: _of(text, names), imports) if line]
-    setup = nbformat.v4.new_code_cell("\n".join([values, f"run_dir = {str(run_dir)!r}", *needed]))
-    page = nbformat.v4.new_notebook(cells=[setup, *section], metadata=notebook.metadata)
-    return page
-
-
-def _is_name(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name)
-
-
-def _of(text: str, names: set[str]) -> str:
-    """An import statement with only those names that are used, '' when none is."""
-    (statement,) = ast.parse(text).body
-    statement.names = [a for a in statement.names if (a.asname or a.name).partition(".")[0] in names]
-    return ast.unparse(statement) if statement.names else ""
-
-
-def _tags(cell: nbformat.NotebookNode) -> list[str]:
-    return cell.metadata.get("tags", [])
+def page_notebook(run_dir: str | os.PathLike) -> nbformat.NotebookNode:
+    """The page as the one cell that its server runs; `run_dir` is absolute."""
+    cell = nbformat.v4.new_code_cell(CELL.format(run_dir=str(run_dir), root=str(project_root())))
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return nbformat.v4.new_notebook(cells=[cell], metadata={**kernel, "title": TITLE})
 
 
 def check_run(run_dir: Path, root: Path) -> None:
@@ -97,7 +62,6 @@ def serve(run_dir: str | os.PathLike, options: Sequence[str] = ()) -> None:
     run_dir = run_folder(run_dir, root)
     check_run(run_dir, root)
     notebook = root / "notebooks" / f"{STAGE}.ipynb"
-    page_notebook(nbformat.read(notebook, as_version=4), run_dir)  # an error now, not at the first visit
     os.environ["JUPYTER_PATH"] = os.pathsep.join(
         [str(Path(__file__).parent), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     )
@@ -112,7 +76,7 @@ def serve(run_dir: str | os.PathLike, options: Sequence[str] = ()) -> None:
     config.VoilaConfiguration.template = "m2s"
     config.VoilaConfiguration.allow_template_override = "NO"
     config.VoilaConfiguration.file_allowlist = ["$^"]  # no file of the folder is served
-    config.VoilaConfiguration.prelaunch_hook = lambda _, notebook, cwd: page_notebook(notebook, run_dir)
+    config.VoilaConfiguration.prelaunch_hook = lambda request, notebook, cwd: page_notebook(run_dir)
     config.MappingKernelManager.cull_idle_timeout = IDLE_S
     config.MappingKernelManager.cull_interval = 60
     Voila.launch_instance([str(notebook), *options], config=config)

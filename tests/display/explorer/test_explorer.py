@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from m2s_lib.display.explorer import state as states
+from m2s_lib.display.explorer.data import ScenePairs
 from m2s_lib.display.explorer.draw import cards_html, pair_html, second_html
 from m2s_lib.display.explorer.explorer import Explorer, explore
 from m2s_lib.display.explorer.heat_map import levels, map_label
@@ -38,6 +39,13 @@ def test_it_opens_on_the_most_similar_pair_that_is_long_enough(scenes, state):
     assert (state.shot_a, state.shot_b) == (picks.shot_a[0], picks.shot_b[0])
     assert b[state.shot_a, state.shot_b] == b.max()
     assert state.marked == int(picks.kept.sum())
+
+
+def test_without_similar_films_it_opens_on_two_that_are_long_enough(scenes):
+    lengths = {"a": 3, "b": 14, "c": 9}
+    own = make_scenes(scenes.run_dir / "own", lengths=lengths)
+    without = ScenePairs(own.films, own.stores, own.views, own.film_pairs.head(0), N, own.run_dir)
+    assert without.best_pair() == ("b", "c")
 
 
 def test_films_are_listed_by_similarity_and_found_by_words(scenes):

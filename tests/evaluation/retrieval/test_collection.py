@@ -10,8 +10,8 @@ from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.encoders import ColourEncoder, embed_scenes
 from m2s_lib.evaluation.retrieval.collection import read_vectors, scene_labels, write_vectors
 from m2s_lib.films.store.shot_store import open_stores
-from m2s_lib.io import write_json, write_parquet
-from m2s_lib.stages.gather import read_collection
+from m2s_lib.io import write_json, write_npy, write_parquet
+from m2s_lib.stages.gather import read_collection, read_pair_views
 from tests.helpers.display_stores import make_store
 
 N = 4
@@ -89,3 +89,39 @@ def test_files_that_do_not_belong_together(run, break_it, message):
     break_it(run / "08_retrieval_gallery")
     with pytest.raises(M2SError, match=message):
         read_collection(run)
+
+
+def test_films_lend_their_scenes_genre_and_year(run):
+    path = run / "01_shot_encoding/films.parquet"
+    films = pd.read_parquet(path).assign(genres=["Drama|Comedy", ""], year=pd.array([1999, None], "Int64"))
+    write_parquet(films, path)
+    scenes = read_collection(run).scenes
+    assert dict(zip(scenes.film_id, scenes.genre, strict=True)) == {"a": "Drama|Comedy", "b": ""}
+    assert dict(zip(scenes.film_id, scenes.year, strict=True)) == {"a": "1999", "b": ""}
+    write_parquet(films.assign(genres="", year=pd.array([None, None], "Int64")), path)
+    assert not {"genre", "year"} & set(read_collection(run).scenes)
+
+
+def test_an_older_runs_map_is_computed_once_and_kept(run):
+    stored = read_collection(run).plane
+    (run / "08_retrieval_gallery/map.npy").unlink()
+    np.testing.assert_allclose(read_collection(run).plane, stored)
+    write_npy(run / ".cache/map.npy", stored + 1)
+    np.testing.assert_allclose(read_collection(run).plane, stored + 1)
+
+
+def test_any_two_films_can_be_compared_without_stage_03s_pairs(run):
+    """Films of one's own: no film pairs, no E_movie."""
+    path = run / "01_shot_encoding/films.parquet"
+    write_parquet(pd.read_parquet(path).assign(status="ok"), path)
+    for film, n in (("a", 12), ("b", 9)):
+        write_npy(run / "01_shot_encoding/features" / f"{film}.npy", np.eye(n, 6, dtype=np.float32))
+    asked = {"shots_per_scene": N, "keep": "best_half", "keep_ratio": 0.5, "normalise_scenes": False}
+    write_json(run / "03_scene_mining/run.json", {"parameters": asked})
+    none = pd.DataFrame({"film_a": [], "film_b": [], "score": []})
+    write_parquet(none, run / "02_movie_similarity/film_pairs.parquet")
+    found = read_pair_views(run)
+    assert list(found["views"]) == ["raw E_shot"]
+    assert found["n_shots"] == N
+    b, _ = found["views"]["raw E_shot"]("a", "b")
+    assert b.shape == (9, 6)

@@ -1,42 +1,32 @@
-"""The page for others: what it shows of notebook 08, and what it says where there is nothing to show."""
+"""The page for visitors: what it runs, and what it says where there is nothing to show."""
 
 import ast
 import sys
 import types
 
-import nbformat
 import pytest
 
 from m2s_lib.errors import M2SError
 from m2s_lib.runs.report import gallery_page
-from m2s_lib.runs.report.gallery_page import PAGE, STAGE, check_run, main, page_notebook
+from m2s_lib.runs.report.gallery_page import TITLE, check_run, main, page_notebook
 from tests.conftest import ROOT
 
 
-@pytest.fixture(scope="module")
-def notebook():
-    return nbformat.read(ROOT / "notebooks" / f"{STAGE}.ipynb", as_version=4)
-
-
-def test_it_shows_the_live_section_and_runs_no_stage(notebook, tmp_path):
-    page = page_notebook(notebook, tmp_path)
-    code = "\n".join(c.source for c in page.cells if c.cell_type == "code")
-    assert "open_gallery(" in code
-    assert f"run_dir = {str(tmp_path)!r}" in code
+def test_it_shows_the_run_and_runs_no_stage(tmp_path):
+    (cell,) = page_notebook(tmp_path).cells
+    assert "open_page(" in cell.source
+    assert f"run_dir = {str(tmp_path)!r}" in cell.source
     for word in ("open_stage", "stage.", "write_parquet"):
-        assert word not in code
-    assert [c.source.splitlines()[0] for c in page.cells if c.cell_type == "markdown"][0] == PAGE
-    names = {
-        n.id for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
-    }
-    tree = ast.parse(code)
+        assert word not in cell.source
+    tree = ast.parse(cell.source)
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     imported = {a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
     assert imported <= names  # what it imports it uses
 
 
-def test_a_notebook_without_the_section_is_refused():
-    with pytest.raises(M2SError, match="has no section '## The gallery, live'"):
-        page_notebook(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# other")]), "/run")
+def test_the_title_is_for_visitors(tmp_path):
+    assert page_notebook(tmp_path).metadata["title"] == TITLE
+    assert not any(word in TITLE.casefold() for word in ("notebook", "stage", "run", "08"))
 
 
 @pytest.mark.parametrize(
