@@ -151,8 +151,8 @@ def score_boundaries(found: Sequence[int], truth: Sequence[int], tolerance: int 
 def read_ovsd_shots(path: str | os.PathLike) -> np.ndarray:
     """A file of `start end` lines (inclusive frames) as int64 [n_shots, 2]; gaps are transitions.
 
-    Neighbouring shots may share one frame, the end of one and the start of the next, as some of BBC's do.
-    Raises M2SError that names the line which is not two increasing, otherwise non-overlapping frame numbers.
+    A frame that two neighbours both name, as some of the BBC's do, is the later one's.
+    Raises M2SError that names the line which is not two increasing, non-overlapping frame numbers.
     """
     path = Path(path)
     try:
@@ -167,7 +167,9 @@ def read_ovsd_shots(path: str | os.PathLike) -> np.ndarray:
         if len(parts) < 2 or not all(is_count(p) for p in parts[:2]):
             raise M2SError(f"{path}, line {number}: expected 'start end' as frame numbers, found {line!r}")
         start, end = int(parts[0]), int(parts[1])
-        if end < start or (shots and (start < shots[-1][1] or start <= shots[-1][0])):
+        if shots and shots[-1][0] < start == shots[-1][1]:
+            shots[-1] = shots[-1][0], start - 1
+        if end < start or (shots and start <= shots[-1][1]):
             raise M2SError(
                 f"{path}, line {number}: shot {start}..{end} ends before it starts or overlaps the one "
                 f"before ({shots[-1] if shots else 'none'})"

@@ -115,12 +115,13 @@ def test_shot_files(tmp_path):
     path = tmp_path / "shots.txt"
     path.write_text("0 38\n43\t285\n\n286 378 300\n")
     assert read_ovsd_shots(path).tolist() == [[0, 38], [43, 285], [286, 378]]
-    path.write_text("0 38\n38 50\n50 60\n")  # neighbours that share a frame
-    assert read_ovsd_shots(path).tolist() == [[0, 38], [38, 50], [50, 60]]
+    path.write_text("0 38\n38 50\n50 60\n")
+    assert read_ovsd_shots(path).tolist() == [[0, 37], [38, 49], [50, 60]], (
+        "a shared frame is the later one's"
+    )
     for text, message in [
+        ("38 38\n38 50\n", r"line 2: shot 38..50 ends before it starts or overlaps"),
         ("0 38\n30 50\n", r"line 2: shot 30..50 ends before it starts or overlaps"),
-        ("0 38\n37 50\n", r"line 2: shot 37..50 ends before it starts or overlaps"),
-        ("5 5\n5 9\n", r"line 2: shot 5..9 ends before it starts or overlaps"),
         ("0 x\n", r"line 1: expected 'start end' as frame numbers, found '0 x'"),
         ("\n", r"lists no shot"),
     ]:
