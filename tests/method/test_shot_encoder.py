@@ -82,8 +82,7 @@ def test_scenes_are_read_alike_from_memory_and_from_stores():
     assert held.shape == (4, 4, 2, 4, 4, 3)
 
 
-@pytest.mark.parametrize("quality", [None, 95])
-def test_the_real_shot_store_serves_training_and_encoding(tmp_path, quality):
+def test_the_real_shot_store_serves_training_and_encoding(tmp_path):
     for i, (film, n) in enumerate({"p": 4, "q": 7}.items()):
         shots = pd.DataFrame(
             {"shot": range(n), "start_frame": range(0, 10 * n, 10), "end_frame": range(9, 10 * n, 10)}
@@ -91,7 +90,7 @@ def test_the_real_shot_store_serves_training_and_encoding(tmp_path, quality):
         shots = shots.assign(start_s=shots["start_frame"] / 10, end_s=shots["start_frame"] / 10 + 1)
         keyframes = FakeStore(50 * i, n, side=32).keyframes()
         path = tmp_path / f"{film}.arrow"
-        write_shots(path, shots, keyframes, aspect=1.5, fps=10.0, source="video", jpeg_quality=quality)
+        write_shots(path, shots, keyframes, aspect=1.5, fps=10.0, source="video")
     films = open_stores(tmp_path, keep=1)
     held, read = (ShotPairs(films, share=1.0, resident_bytes=size) for size in (1 << 30, 0))
     assert held.queries.tolist() == [[0, t] for t in range(4)] + [[1, t] for t in range(7)]

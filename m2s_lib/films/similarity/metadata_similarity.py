@@ -111,11 +111,10 @@ def genre_neighbours(films: pd.DataFrame, neighbours: int = 3, seed: int = 0) ->
     ids = _film_ids(films)
     genres = _column(films, "genres").reindex(ids)
     member = _members(genres)  # [films, genres]
-    words = _packed(member)  # [films, words]
     rng = np.random.default_rng(seed)
     rows, cols, ranks = [], [], []
     for i in np.flatnonzero(member.any(1)):
-        shared = np.flatnonzero((words & words[i]).any(1))  # [candidates], itself among them
+        shared = np.flatnonzero(member[:, member[i]].any(1))  # [candidates], itself among them
         shared = shared[shared != i]
         drawn = rng.choice(shared, min(neighbours, len(shared)), replace=False)
         rows += [i] * len(drawn)
@@ -235,12 +234,6 @@ def _members(genres: pd.Series) -> np.ndarray:
     for i, film in enumerate(sets):
         member[i, [names[g] for g in film]] = True
     return member
-
-
-def _packed(member: np.ndarray) -> np.ndarray:
-    """Boolean [films, genres] as 64-bit words [films, words], so that sharing a genre is one AND."""
-    padded = np.pad(member, ((0, 0), (0, -member.shape[1] % 64)))  # [films, 64 * words]
-    return np.ascontiguousarray(np.packbits(padded, axis=1)).view(np.uint64)
 
 
 def _at_least(least: float, **values: float) -> None:

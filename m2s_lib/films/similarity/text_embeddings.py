@@ -1,5 +1,6 @@
 """Embeddings of synopses: TF-IDF, which needs no download, or a sentence-transformers model (§4.1.1)."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -25,10 +26,7 @@ def embed_texts(texts: list[str], model: str = "tfidf") -> np.ndarray | sparse.c
     if model == "tfidf":
         return _tfidf(texts)
     encoder = _sentence_model(model)
-    vectors = np.asarray(
-        encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False), np.float32
-    )
-    return vectors
+    return np.asarray(encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False), np.float32)
 
 
 def _tfidf(texts: list[str]) -> sparse.csr_array:
@@ -74,18 +72,11 @@ def _hub_has(model: str) -> bool:
     of a minute before it gave up. HF_HUB_OFFLINE=1 means no, without asking."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
-    try:
-        from huggingface_hub import HfApi
+    for name in [model] if "/" in model else [f"sentence-transformers/{model}", model]:
+        # not installed, offline, unknown or not allowed: all mean that it cannot be had by name
+        with contextlib.suppress(Exception):
+            from huggingface_hub import HfApi
 
-        names = [model] if "/" in model else [f"sentence-transformers/{model}", model]
-        return any(_answers(HfApi(), name) for name in names)
-    except ImportError:
-        return False
-
-
-def _answers(api, name: str) -> bool:
-    try:
-        api.model_info(name, timeout=5)
-    except Exception:  # offline, unknown or not allowed: all mean that it cannot be had by name
-        return False
-    return True
+            HfApi().model_info(name, timeout=5)
+            return True
+    return False

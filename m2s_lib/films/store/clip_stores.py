@@ -26,7 +26,6 @@ def clip_stores(
     config: ScanConfig | None = None,
     *,
     workers: int = 0,
-    timeout_s: float = 600.0,
 ) -> tuple[dict[str, ShotStore], dict[str, str]]:
     """Shots and keyframes of the clips that a benchmark lists; clips that are done are not done again.
 
@@ -38,7 +37,7 @@ def clip_stores(
         out_dir: the stage's folder; the stores go to `out_dir`/shots.
         config: how clips become shots; `equal_parts=9` takes nine frames at equal distances instead (LVU has
             shots, moderation takes "9 frames from each clip", supp. 1.4). A stretch without it is one shot.
-        workers, timeout_s: as in `ingest_films`.
+        workers: as in `ingest_films`.
 
     Returns:
         item -> store of those that could be read, item -> reason of all others.
@@ -56,14 +55,21 @@ def clip_stores(
     stretches = _write_stretches(there, Path(out_dir) / "stretches")
     listed = there[["film_id", "path"]].reindex(columns=COLUMNS)
     listed = listed.assign(status="pending", reason="", n_shots=0)
-    done = ingest_films(
-        listed, out_dir, config, boundaries_dir=stretches, workers=workers, timeout_s=timeout_s
-    )
-    good, item_of = done[done["status"] == "ok"], dict(zip(clips["film_id"], clips["item"], strict=True))
-    opened = open_stores(os.path.join(out_dir, "shots")) if len(good) else {}
-    failed = done[done["status"] != "ok"]
-    reasons |= {item_of[f]: r for f, r in zip(failed["film_id"], failed["reason"], strict=True)}
-    return {item_of[f]: opened[f] for f in good["film_id"]}, reasons
+    stores, failed = read_listed(listed, out_dir, config, boundaries_dir=stretches, workers=workers)
+    item_of = dict(zip(clips["film_id"], clips["item"], strict=True))
+    reasons |= {item_of[film]: reason for film, reason in failed.items()}
+    return {item_of[film]: store for film, store in stores.items()}, reasons
+
+
+def read_listed(
+    listed: pd.DataFrame, out_dir: str | os.PathLike, config: ScanConfig | None, **how
+) -> tuple[dict[str, ShotStore], dict[str, str]]:
+    """Films of a table as `ingest_films` reads them: film_id -> store, of the others film_id -> reason."""
+    done = ingest_films(listed, out_dir, config, timeout_s=600.0, **how)
+    good, failed = done[done["status"] == "ok"]["film_id"], done[done["status"] != "ok"]
+    opened = open_stores(Path(out_dir) / "shots") if len(good) else {}
+    reasons = dict(zip(failed["film_id"], failed["reason"], strict=True))
+    return {film: opened[film] for film in good}, reasons
 
 
 def _ids(items: Sequence[str]) -> list[str]:

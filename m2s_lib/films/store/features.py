@@ -4,9 +4,8 @@ A corpus has tens of thousands of them, so only the last used are mapped into me
 file, and its pages count as the process's memory.
 """
 
+import functools
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -26,28 +25,20 @@ def feature_path(folder: str | os.PathLike, film_id: str) -> Path:
 
 
 class FeatureFolder(Mapping):
-    """film_id -> float32 [n_shots, d], memory-mapped when asked for; the `keep` last used stay mapped.
+    """film_id -> float32 [n_shots, d], memory-mapped when asked for; the `OPEN` last used stay mapped.
 
     Made by `read_features`, which has checked every file. Threads may share it; to another process goes the
     folder's name, not the features.
     """
 
-    def __init__(self, folder: str | os.PathLike, films: Iterable[str], keep: int | None = None):
-        self.folder, self.keep = Path(folder), keep or OPEN
-        self._films = dict.fromkeys(films)
-        self._open: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
+    def __init__(self, folder: str | os.PathLike, films: Iterable[str]):
+        self.folder, self._films = Path(folder), dict.fromkeys(films)
+        self._open = functools.lru_cache(OPEN)(functools.partial(_mapped, self.folder))
 
     def __getitem__(self, film_id: str) -> np.ndarray:
         if film_id not in self._films:
             raise KeyError(film_id)
-        with self._lock:
-            if film_id not in self._open:
-                self._open[film_id] = _mapped(self.folder, film_id)
-                if len(self._open) > self.keep:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(film_id)
-            return self._open[film_id]
+        return self._open(film_id)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._films)
@@ -59,7 +50,7 @@ class FeatureFolder(Mapping):
         return film_id in self._films
 
     def __reduce__(self):
-        return FeatureFolder, (str(self.folder), list(self._films), self.keep)
+        return FeatureFolder, (str(self.folder), list(self._films))
 
 
 def _mapped(folder: Path, film_id: str, *, check: bool = False) -> np.ndarray:

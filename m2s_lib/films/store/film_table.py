@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 def read_film_table(
     films_dir: str | os.PathLike,
     metadata: str | os.PathLike = "",
-    patterns: Sequence[str] | None = None,
     source: str = "video",
 ) -> pd.DataFrame:
     """The films under a folder, sub-folders included, sorted by path, with what the metadata table adds.
@@ -43,7 +42,6 @@ def read_film_table(
         metadata: '' or a CSV/parquet table, read by `read_table`, with film_id (the file's name without
             ending) or path (or file name), and any of title, imdb_id, genres ('|' or ',' between), synopsis,
             year, split.
-        patterns: file name patterns instead of the source's own; upper and lower case are the same.
         source: 'video', 'movienet' or 'features'.
 
     Returns:
@@ -57,10 +55,10 @@ def read_film_table(
     if source not in SOURCES:
         raise M2SError(f"source is {source!r}, expected one of {sorted(SOURCES)}")
     root = Path(films_dir)
-    what = f"files named {', '.join(patterns)}" if patterns else SOURCES[source][1]
+    patterns, what = SOURCES[source]
     if not root.is_dir():
         raise M2SError(f"films_dir {root} is not a folder: expected one with {what}")
-    rows = _name_films(root, list(_find(root, tuple(patterns or SOURCES[source][0]), source)))
+    rows = _name_films(root, list(_find(root, patterns, source)))
     if not rows:
         raise M2SError(f"no film under {root}: looked for {what}, sub-folders included")
     table = pd.DataFrame(rows)

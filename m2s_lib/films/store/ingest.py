@@ -31,7 +31,6 @@ from m2s_lib.parallel import Lost, unseen
 from m2s_lib.progress import Progress
 
 _VERSION = 1  # raise when the same settings give other shots or pixels than before
-_NO_EFFECT = ("buffer_mb", "max_damaged")  # settings that do not change what a store holds
 log = logging.getLogger(__name__)
 
 
@@ -201,7 +200,7 @@ def ingest_film(job: Job) -> dict:
     extra |= dict(subtitles=text_track(job.path)) if job.source == "video" else {}
     write_shots(
         _store_path(job), film.shots, film.keyframes, aspect=film.aspect, fps=film.fps, source=job.source,
-        jpeg_quality=job.config.jpeg_quality or None, extra=extra, previews=film.previews,
+        extra=extra, previews=film.previews,
     )  # fmt: skip
     return dict(status="ok", reason=note, n_shots=len(film.shots), fps=film.fps, duration_s=film.duration_s)
 
@@ -230,7 +229,7 @@ def _make_job(
     endings = (".txt",) if source == "movienet" else (".csv", ".parquet", ".txt")
     tables = [folder / f"{film_id}{e}" for e in endings if folder and (folder / f"{film_id}{e}").is_file()]
     boundaries = str(tables[0]) if tables else ""
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NO_EFFECT}
+    settings = dataclasses.asdict(config)
     settings |= {"encoder": encode.identity} if encode and source != "features" else {}
     try:
         content = [_source_fingerprint(Path(path)), fingerprint(boundaries) if boundaries else ""]

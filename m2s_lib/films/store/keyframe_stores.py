@@ -5,10 +5,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from m2s_lib.errors import M2SError
-from m2s_lib.films.store.clip_stores import NOT_THERE
+from m2s_lib.films.store.clip_stores import NOT_THERE, read_listed
 from m2s_lib.films.store.film_table import read_film_table
-from m2s_lib.films.store.ingest import ingest_films
-from m2s_lib.films.store.shot_store import ShotStore, open_stores
+from m2s_lib.films.store.shot_store import ShotStore
 from m2s_lib.films.video.decoding import ScanConfig
 
 KEYFRAMES = ("shot_keyf", "240P", "240P_frames")  # as LGSS, MovieNet and BaSSL name the folder
@@ -21,7 +20,6 @@ def keyframe_stores(
     config: ScanConfig | None = None,
     *,
     workers: int = 0,
-    timeout_s: float = 600.0,
 ) -> tuple[dict[str, ShotStore], dict[str, str]]:
     """Keyframes of the films that a benchmark lists; films that are done are not done again.
 
@@ -31,7 +29,7 @@ def keyframe_stores(
         out_dir: the stage's folder; the stores go to `out_dir`/shots. They have as many shots as their film
             has keyframes, whatever its shot table says; `match_embeddings` counts what differs.
         config: frame_size and frames_per_shot are used.
-        workers, timeout_s: as in `ingest_films`.
+        workers: as in `ingest_films`.
 
     Returns:
         film_id -> store of those that could be read, film_id -> reason of all others.
@@ -53,9 +51,6 @@ def keyframe_stores(
             f"the first folder is {table['film_id'].iloc[0]!r}, the first listed film "
             f"{min(wanted, default='')!r}"
         )
-    done = ingest_films(listed, out_dir, config, source="movienet", workers=workers, timeout_s=timeout_s)
-    good, failed = done[done["status"] == "ok"]["film_id"], done[done["status"] != "ok"]
-    stores = open_stores(Path(out_dir) / "shots") if len(good) else {}
-    reasons = dict.fromkeys(sorted(set(wanted) - set(done["film_id"])), NOT_THERE)
-    reasons |= dict(zip(failed["film_id"], failed["reason"], strict=True))
-    return {film: stores[film] for film in good}, reasons
+    stores, failed = read_listed(listed, out_dir, config, source="movienet", workers=workers)
+    absent = sorted(set(wanted) - set(listed["film_id"]))
+    return stores, dict.fromkeys(absent, NOT_THERE) | failed

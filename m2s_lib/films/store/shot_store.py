@@ -1,21 +1,17 @@
 """The shot store: one Arrow file per film with its shots and keyframes, read by memory map.
 
-One record batch, uncompressed, one row per shot. Raw keyframes are a fixed-size list of k * h * w * c bytes,
-so the pixels of consecutive shots are consecutive in the file and a scene is one view of it: nothing is
-copied or parsed. JPEG keyframes (about a tenth of the bytes) are a list of k images and are decoded on
-reading. A film that came as ready features has no pixels.
+One record batch, uncompressed, one row per shot. Keyframes are a fixed-size list of k * h * w * c bytes, so
+the pixels of consecutive shots are consecutive in the file and a scene is one view of it: nothing is copied
+or parsed. A film that came as ready features has no pixels.
 """
 
 import contextlib
-import copy
-import io
+import functools
 import math
 import os
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -43,7 +39,6 @@ def write_shots(
     aspect: float,
     fps: float,
     source: str,
-    jpeg_quality: int | None = None,
     extra: Mapping[str, str] | None = None,
     previews: Sequence[bytes] | None = None,
 ) -> Path:
@@ -54,7 +49,6 @@ def write_shots(
         keyframes: uint8 [n_shots, k, h, w, c], or None for a film without pixels.
         aspect: displayed width / height of the source. fps: its frame rate, NaN where unknown.
         source: where the shots came from ('video', 'movienet', 'features').
-        jpeg_quality: 1..95 stores JPEGs (no chroma subsampling) instead of raw pixels.
         extra: more text for `ShotStore.metadata`.
         previews: a JPEG a shot for people, in the film's own shape; None keeps none.
 
@@ -67,17 +61,13 @@ def write_shots(
     _check_shots(path, shots, keyframes)
     columns = {name: pa.array(shots[name].to_numpy(dtype=kind)) for name, kind in _TYPES.items()}
     shape = (0, 0, 0) if keyframes is None else keyframes.shape[1:4]
-    pixels, encoding, checksum = None, "none", 0
-    if keyframes is not None and jpeg_quality is not None:
-        images = [[encode_jpeg(frame, jpeg_quality) for frame in shot] for shot in keyframes]
-        pixels, encoding = pa.array(images, type=pa.list_(pa.large_binary())), "jpeg"
-        checksum = zlib.crc32(b"".join(image for shot in images for image in shot))
-    elif keyframes is not None:
+    encoding, checksum = "none", 0
+    if keyframes is not None:
         flat = np.ascontiguousarray(keyframes, dtype=np.uint8).reshape(-1)
-        pixels = pa.FixedSizeListArray.from_arrays(pa.array(flat), math.prod(keyframes.shape[1:]))
+        columns["keyframes"] = pa.FixedSizeListArray.from_arrays(
+            pa.array(flat), math.prod(keyframes.shape[1:])
+        )
         encoding, checksum = "raw", zlib.crc32(flat)
-    if pixels is not None:
-        columns["keyframes"] = pixels
     if previews is not None:
         columns["preview"] = pa.array(previews, type=pa.large_binary())
         checksum = zlib.crc32(b"".join(previews), checksum)
@@ -123,7 +113,7 @@ class ShotStore:
     """One film's shots, opened by memory map; small to open, safe to open in many processes.
 
     Attributes:
-        film_id, source, encoding ('raw', 'jpeg', 'none'), aspect, fps, n_shots, frame_shape (k, h, w, 3),
+        film_id, source, encoding ('raw', 'none'), aspect, fps, n_shots, frame_shape (k, h, w, 3),
         metadata (everything the writer noted, as text).
 
     Raises:
@@ -186,7 +176,7 @@ class ShotStore:
     def scene(self, start: int, n: int) -> np.ndarray:
         """Keyframes of shots start .. start + n - 1: uint8 [n, k, h, w, c], RGB.
 
-        Raw stores give a read-only view of the file; copy it before writing to it.
+        A read-only view of the file; copy it before writing to it.
 
         Raises:
             M2SError: shots outside the film, or a film without pixels.
@@ -200,13 +190,7 @@ class ShotStore:
             raise M2SError(
                 f"film {self.film_id} has no pixels: it came as {self.source}, only its shot features exist"
             )
-        if self._pixels is not None:
-            return self._pixels[start : start + n]
-        out = np.empty((n, *self.frame_shape), dtype=np.uint8)
-        for i, images in enumerate(self._batch.column("keyframes").slice(start, n)):
-            for j, image in enumerate(images):
-                out[i, j] = self._decode(image.as_buffer(), start + i)
-        return out
+        return self._pixels[start : start + n]
 
     def keyframes(self) -> np.ndarray:
         """All keyframes: uint8 [n_shots, k, h, w, c]; see `scene`."""
@@ -223,24 +207,9 @@ class ShotStore:
             raise M2SError(f"film {self.film_id} has no shot {shot}: it has {self.n_shots} (from 0)")
         return self._batch.column("preview")[shot].as_py()
 
-    def _decode(self, image, shot: int) -> np.ndarray:
-        from PIL import Image
-
-        try:
-            with Image.open(io.BytesIO(image)) as picture:
-                return np.asarray(picture.convert("RGB"))
-        except OSError as error:
-            raise M2SError(f"{self.path}, shot {shot}: its JPEG is damaged ({error}): {_AGAIN}") from error
-
     def verify(self) -> None:
         """Read all pixels and compare them with the checksum; M2SError when they differ."""
-        checksum = 0
-        if self._pixels is not None:
-            checksum = zlib.crc32(self._pixels.reshape(-1))
-        elif self.has_pixels:
-            for images in self._batch.column("keyframes"):
-                for image in images:
-                    checksum = zlib.crc32(image.as_buffer(), checksum)
+        checksum = zlib.crc32(self._pixels.reshape(-1)) if self.has_pixels else 0
         if self.has_previews:
             for preview in self._batch.column("preview"):
                 checksum = zlib.crc32(preview.as_buffer(), checksum)
@@ -256,21 +225,13 @@ class StorePaths(Mapping):
 
     def __init__(self, paths: Mapping[str, str | os.PathLike], keep: int = 256):
         self._paths, self.keep = dict(paths), keep
-        self._open: OrderedDict[str, ShotStore] = OrderedDict()
+        self._open = functools.lru_cache(keep)(ShotStore)
 
     def __reduce__(self):
         return StorePaths, (self._paths, self.keep)
 
     def __getitem__(self, film_id: str) -> ShotStore:
-        if film_id in self._open:
-            self._open.move_to_end(film_id)
-            return self._open[film_id]
-        if film_id not in self._paths:
-            raise KeyError(film_id)
-        store = self._open[film_id] = ShotStore(self._paths[film_id])
-        if len(self._open) > self.keep:
-            self._open.popitem(last=False)
-        return store
+        return self._open(self._paths[film_id])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._paths)
@@ -281,7 +242,7 @@ class StorePaths(Mapping):
     def __contains__(self, film_id: object) -> bool:
         return film_id in self._paths
 
-    def only(self, films: Iterable[str]) -> Self:
+    def only(self, films: Iterable[str]) -> "StorePaths":
         """These films alone, in this order, opened as lazily: a dict of stores holds a file open for each.
 
         Raises M2SError for films that have no store here.
@@ -293,33 +254,27 @@ class StorePaths(Mapping):
                 f"{len(missing)} of {len(films)} films have no shots in {place}, e.g. {missing[0]!r}: "
                 "run stage 01 again"
             )
-        chosen = copy.copy(self)
-        chosen._paths, chosen._open = {film: self._paths[film] for film in films}, OrderedDict()
-        return chosen
+        return StorePaths({film: self._paths[film] for film in films}, self.keep)
 
 
-class StoreFolder(StorePaths):
-    """The stores of a folder by film id, in the order of their names."""
+def open_stores(folder: str | os.PathLike, keep: int | None = 256) -> StorePaths:
+    """The stores of `folder` (01_shot_encoding/shots) by film id, in the order of their names, opened lazily.
 
-    def __init__(self, folder: str | os.PathLike, keep: int = 256):
-        self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise M2SError(f"{self.folder} is missing: run stage 01 first")
-        files = [p for p in self.folder.iterdir() if p.name.endswith(SUFFIX) and not p.name.startswith(".")]
-        super().__init__({p.name.removesuffix(SUFFIX): p for p in sorted(files)}, keep)
-
-
-def open_stores(folder: str | os.PathLike, keep: int | None = 256) -> StoreFolder:
-    """The stores of `folder` (01_shot_encoding/shots) by film id, opened lazily, at most `keep` at a time.
-
-    None keeps as many as the system lets a process open, for training, which reads from all films in turn.
+    Args:
+        keep: how many stay open; None is as many as the system lets a process open, for training, which
+            reads from all films in turn.
     """
-    return StoreFolder(folder, most_open() if keep is None else keep)
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise M2SError(f"{folder} is missing: run stage 01 first")
+    files = [p for p in folder.iterdir() if p.name.endswith(SUFFIX) and not p.name.startswith(".")]
+    paths = {p.name.removesuffix(SUFFIX): p for p in sorted(files)}
+    return StorePaths(paths, most_open() if keep is None else keep)
 
 
-def most_open(spare: int = 512) -> int:
+def most_open() -> int:
     """How many stores may be open at once: the system's limit of files for a process, raised as far as it
-    may be, less `spare`; at most 60,000, since maps are limited, too."""
+    may be, less 512 for others; at most 60,000, since maps are limited, too."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -327,4 +282,4 @@ def most_open(spare: int = 512) -> int:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-    return max(min(soft if soft > 0 else 60_000, 60_000 + spare) - spare, 256)
+    return max(min(soft - 512, 60_000), 256) if soft > 0 else 60_000

@@ -14,8 +14,9 @@ import numpy as np
 
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import SUFFIX, ShotStore, write_shots
-from m2s_lib.films.video.decoding import ScanConfig, ScannedFilm, _shot_table, equal_parts, keyframe_positions
+from m2s_lib.films.video.decoding import MOST_DAMAGED, ScanConfig, ScannedFilm, equal_parts, scanned
 from m2s_lib.films.video.frames import open_frames
+from m2s_lib.films.video.keyframe_keeper import keyframe_positions
 from m2s_lib.films.video.shot_boundaries import ShotDetector
 from m2s_lib.io import safe_name
 
@@ -72,7 +73,7 @@ def scan_range(
 
     Raises:
         M2SError: no such file, not a video, times outside the film or in the wrong order, a stretch longer
-            than LONGEST_S, or damaged beyond `max_damaged`.
+            than LONGEST_S, or damaged beyond `MOST_DAMAGED`.
     """
     config = config or ScanConfig()
     _check_times(path, start_s, end_s)
@@ -84,22 +85,13 @@ def scan_range(
         shots = np.stack([cuts, np.append(cuts[1:] - 1, last)], axis=1)  # [n_shots, 2], inclusive
         wanted = [keyframe_positions(a, b, config.frames_per_shot) for a, b in shots.tolist()]
         found = frames.fetch(sorted({p for shot in wanted for p in shot}))
-        if frames.damaged > config.max_damaged * max(frames.decoded, 1):
+        if frames.damaged > MOST_DAMAGED * max(frames.decoded, 1):
             raise M2SError(
                 f"{frames.path.name} is damaged between {start_s:g} and {end_s:g} s: {frames.damaged:,} of "
                 f"{frames.decoded:,} decoded frames are not whole; copy it again or choose another stretch"
             )
-        return ScannedFilm(
-            shots=_shot_table(shots, times),
-            keyframes=np.stack([np.stack([found[p] for p in shot]) for shot in wanted]),
-            fps=frames.fps,
-            duration_s=float(times[last + 1] - times[first]),
-            width=frames.width,
-            height=frames.height,
-            aspect=frames.aspect,
-            damaged=frames.damaged,
-            decoded=frames.decoded,
-        )
+        keyframes = np.stack([np.stack([found[p] for p in shot]) for shot in wanted])
+        return scanned(frames, shots, keyframes, times[last + 1] - times[first])
     finally:
         frames.close()
 

@@ -2,7 +2,7 @@
 
 Every frame is decoded once, shown to the shot detector, and kept for as long as the shot that it may become a
 keyframe of is open. It is scaled to the size that the encoders see only where it is a keyframe or where there
-may be a cut. Memory does not grow with the film's length (`buffer_mb`), but for the keyframes themselves.
+may be a cut. Memory does not grow with the film's length (`_BUFFER`), but for the keyframes themselves.
 """
 
 import dataclasses
@@ -18,6 +18,8 @@ from m2s_lib.films.video.keyframe_keeper import KeyframeKeeper, keyframe_positio
 from m2s_lib.films.video.shot_boundaries import DETECTORS, ShotDetector
 from m2s_lib.films.video.shot_pictures import Encode, ShotPictures, preview_size
 
+MOST_DAMAGED = 0.01  # share of frames that may be concealed or lost before the film is refused
+_BUFFER = 64 << 20  # bytes of frames kept of the open shot; a longer shot's keyframes are fetched afterwards
 _AT_ONCE = 512  # keyframes fetched together: in all sizes they take some 300 kB each
 SHOT_COLUMNS = ["shot", "start_frame", "end_frame", "start_s", "end_s"]
 
@@ -35,16 +37,11 @@ class ScanConfig:
     threshold: float = 0.0  # 0 is the detector's own (3.0, 27.0, 0.20, 0.5)
     min_shot_s: float = 0.4  # seconds, not frames: PySceneDetect's 15 frames are 4 s of a film kept at 4 fps
     fades: bool = True  # also cut in the middle of black; the other detectors look for jumps only
-    max_damaged: float = 0.01  # share of frames that may be concealed or lost before the film is refused
     # 'codec': where the shots are given (a table, equal parts), the stream's own key picture nearest to the
     # middle, inside the shot: several times faster; where cuts are looked for, every frame is decoded anyway
     # and 'codec' changes nothing
     keyframe: str = "middle"
-    # MiB of frames kept of the open shot; a longer shot's keyframes are fetched afterwards
-    buffer_mb: int = 64
     reader: str = "pyav"  # or 'decord'; see frames.py
-    # 0 stores raw pixels, 1..95 JPEG: a tenth of the disk, but reading a scene means decoding
-    jpeg_quality: int = 0
     # above 0: no cut detection, the file (or each row of a table of boundaries) is cut into so many parts of
     # equal length
     equal_parts: int = 0
@@ -60,16 +57,13 @@ class ScanConfig:
             (self.detector in DETECTORS, "detector", f"one of {sorted(DETECTORS)}"),
             (self.threshold >= 0, "threshold", "0 (the detector's own) or more"),
             (0 <= self.min_shot_s <= 60, "min_shot_s", "0..60 seconds"),
-            (0 <= self.max_damaged <= 1, "max_damaged", "a share, 0..1"),
             (self.keyframe in ("middle", "codec"), "keyframe", "'middle' or 'codec'"),
             (
                 self.keyframe == "middle" or (self.reader == "pyav" and self.frames_per_shot == 1),
                 "keyframe",
                 "'middle', unless reader is 'pyav' and frames_per_shot 1",
             ),
-            (self.buffer_mb >= 1, "buffer_mb", "1 MiB or more"),
             (self.reader in ("pyav", "decord"), "reader", "'pyav' or 'decord'"),
-            (_whole(self.jpeg_quality) and 0 <= self.jpeg_quality <= 95, "jpeg_quality", "0 (raw) or 1..95"),
             (_whole(self.equal_parts) and 0 <= self.equal_parts <= 4096, "equal_parts", "0 (off) or 1..4096"),
             (0 <= self.preview_width <= 4096, "preview_width", "0 (none) or up to 4096 pixels"),
             (0 <= self.split_s <= 3600, "split_s", "0 (off) or up to 3600 seconds"),
@@ -125,8 +119,8 @@ def scan_film(
         encode: gives features of the keyframes while they are at hand, at the encoder's own size.
 
     Raises:
-        M2SError: names the film and what was seen: not a video, cut short, damaged beyond `max_damaged`, or a
-            table of boundaries that does not fit the film.
+        M2SError: names the film and what was seen: not a video, cut short, damaged beyond `MOST_DAMAGED`, or
+            a table of boundaries that does not fit the film.
     """
     config = config or ScanConfig()
     frames = open_frames(path, config.frame_size, config.reader)
@@ -142,27 +136,25 @@ def scan_film(
                 boundaries = _by_time(frames.times, config.split_s)
         if boundaries is not None:
             shots, keyframes = _scan_given(frames, config, boundaries, also)
-        if frames.damaged > config.max_damaged * max(frames.decoded, 1):
+        if frames.damaged > MOST_DAMAGED * max(frames.decoded, 1):
             raise M2SError(
                 f"{frames.path.name} is damaged: {frames.damaged:,} of {frames.decoded:,} decoded frames are "
-                f"not whole (allowed: {config.max_damaged:.2%}); copy it again or raise max_damaged"
+                f"not whole (allowed: {MOST_DAMAGED:.2%}); copy it again"
             )
-        return ScannedFilm(
-            shots=_shot_table(shots, frames.times),
-            keyframes=keyframes,
-            fps=frames.fps,
-            duration_s=float(frames.times[-1] - frames.times[0]),
-            width=frames.width,
-            height=frames.height,
-            aspect=frames.aspect,
-            damaged=frames.damaged,
-            decoded=frames.decoded,
+        return scanned(
+            frames, shots, keyframes, frames.times[-1] - frames.times[0],
             timecode=getattr(frames, "timecode", ""),
-            previews=also.previews(config.frames_per_shot),
-            features=also.features(config.frames_per_shot),
-        )
+            previews=also.previews(config.frames_per_shot), features=also.features(config.frames_per_shot),
+        )  # fmt: skip
     finally:
         frames.close()
+
+
+def scanned(frames, shots: np.ndarray, keyframes: np.ndarray, duration_s: float, **more) -> ScannedFilm:
+    """What was read of an open film: its shots int64 [n_shots, 2], keyframes, and `more` of `ScannedFilm`."""
+    names = ("fps", "width", "height", "aspect", "damaged", "decoded")
+    more |= {name: getattr(frames, name) for name in names}
+    return ScannedFilm(_shot_table(shots, frames.times), keyframes, duration_s=float(duration_s), **more)
 
 
 def equal_parts(n_frames: int, parts: int) -> pd.DataFrame:
@@ -185,7 +177,7 @@ def _by_time(times: np.ndarray, part_s: float) -> pd.DataFrame | None:
 def _scan_whole(frames, config: ScanConfig, also: ShotPictures) -> tuple[np.ndarray, np.ndarray]:
     """Shots and keyframes in one pass: bounds int64 [n_shots, 2], keyframes uint8 [n_shots, k, h, w, c]."""
     detector = ShotDetector(config, frames.fps)
-    keeper = KeyframeKeeper(config.frames_per_shot, config.buffer_mb << 20, detector.late, also)
+    keeper = KeyframeKeeper(config.frames_per_shot, _BUFFER, detector.late, also)
     index = -1
     for index, picture in enumerate(frames.pictures()):
         keeper.add(index, picture)

@@ -56,12 +56,12 @@ def embedded_part(value: str | os.PathLike, folder: str | os.PathLike, part: str
 def true_shot_themes(folder: str | os.PathLike, stores: Mapping[str, object]) -> dict[str, list[str]]:
     """True theme of every detected shot, film_id -> [n_shots]; {} for films that are not the embedded
     ones."""
-    from m2s_lib.films.world.files import true_themes
+    from m2s_lib.films.world.files import true_labels
 
     truth = Path(folder) / "truth"
     if not stores or not all((truth / f"{film}.parquet").is_file() for film in stores):
         return {}
     return {
-        film: true_themes(folder, film, store.shots["start_frame"], store.shots["end_frame"])
+        film: true_labels(folder, film, store.shots["start_frame"], store.shots["end_frame"], "theme")
         for film, store in stores.items()
     }

@@ -187,13 +187,6 @@ def true_labels(
     return truth[column].iloc[rows].tolist()
 
 
-def true_themes(
-    folder: str | os.PathLike, film_id: str, start_frames: Sequence, end_frames: Sequence
-) -> list[str]:
-    """The true theme of each detected shot (see `true_labels`), names out of the world's themes."""
-    return true_labels(folder, film_id, start_frames, end_frames, "theme")
-
-
 def plan_edits(config: WorldSize, film: Film) -> list[Edit]:
     """How the shots of a film are joined, in order; a shot gives less than half of itself to a transition."""
     shots = film.shots
@@ -251,7 +244,7 @@ def run_jobs(task: Callable, jobs: list, workers: int, what: str) -> None:
     Raises M2SError when a process dies, and whatever a task raises; jobs that have not begun are then left.
     """
     import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
     workers = min(workers or cores(), len(jobs))
@@ -263,19 +256,14 @@ def run_jobs(task: Callable, jobs: list, workers: int, what: str) -> None:
         return
     # spawn: a worker must not inherit the notebook's threads, torch or CUDA
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(task, job) for job in jobs]
         try:
-            for future in as_completed(futures):
-                future.result()
+            for _ in pool.map(task, jobs):  # cancels what has not begun when one fails
                 bar.step()
         except BrokenProcessPool as error:
             raise M2SError(
                 f"{what}: a worker process ended (out of memory?) after {bar.done} of {len(jobs)} films; "
                 f"what is done is kept: run it again, with fewer than {workers} workers if it happens again"
             ) from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _is_rendered(folder: Path, film_id: str) -> bool:

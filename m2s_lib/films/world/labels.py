@@ -7,14 +7,13 @@
     folder/mcd/clips.csv, clips/       moderation labels (§4.3): the first seconds of scenes
 
 The benchmarks' validation and test sets hold the world's benchmark films only, their training sets films that
-pre-training may see. `labels.json` says which labels are there and of which world.
+pre-training may see. `labels.json` says of which world the labels are.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,69 +47,42 @@ LVU_HEADS = {  # task: its own columns; youtube_id and imdb_id follow
 _LVU_SHARE = {"relationship": 0.6, "genre": 1.0}  # of the videos that a task labels; the others: 0.85
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _MCD_CLIP_S = 5.0  # seconds
-_FOLDERS = {
-    "movielens": ("movielens",),
-    "lvu": ("lvu_1.0", "lvu_clips"),
-    "movienet": ("movienet",),
-    "mcd": ("mcd",),
-}
-LABELS = tuple(_FOLDERS)
+_FOLDERS = ("movielens", "lvu_1.0", "lvu_clips", "movienet", "mcd")
 
 
-def write_labels(
-    world: World, folder: str | os.PathLike, labels: Sequence[str] = LABELS, workers: int = 0
-) -> list[str]:
+def write_labels(world: World, folder: str | os.PathLike, workers: int = 0) -> bool:
     """Write the labels of a rendered world beside its films; labels that are there are not written again.
-
-    Labels of another world go, asked for or not: nothing may read them beside these films.
 
     Args:
         folder: of `render_world`.
-        labels: which of 'movielens', 'lvu', 'movienet' and 'mcd'.
         workers: processes, 0 for one per core, 1 for none beside this one.
 
     Returns:
-        The labels written by this call.
+        Whether this call wrote them.
 
     Raises:
-        M2SError: an unknown label, a world without films in each split, films not rendered, or a folder that
-            is somebody else's.
+        M2SError: a world without films in each split, films not rendered, or a folder that is somebody
+            else's.
     """
     folder = Path(folder)
-    _check(world, folder, labels)
-    remove_temporaries(folder)
-    record = folder / "labels.json"
-    stamps, stamp = read_json(record) if record.exists() else {}, _stamp(world)
-    there = [k for k in labels if stamps.get(k) == stamp and all((folder / f).is_dir() for f in _FOLDERS[k])]
-    writers = dict(movielens=_write_movielens, lvu=_write_lvu, movienet=_write_movienet, mcd=_write_mcd)
-    todo = [k for k in labels if k not in there]
-    for kind in [k for k in stamps if k not in labels and stamps[k] != stamp]:
-        for name in _FOLDERS[kind]:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        del stamps[kind]
-        write_json(record, stamps)
-    for kind in todo:
-        for name in _FOLDERS[kind]:
-            _make_empty(folder / name, ours=kind in stamps)
-        stamps[kind] = ""  # begun: what a killed run leaves is removed by the next
-        write_json(record, stamps)
-        writers[kind](world, folder, workers)
-        stamps[kind] = stamp
-        write_json(record, stamps)
-    return todo
-
-
-def _check(world: World, folder: Path, labels: Sequence[str]) -> None:
-    if unknown := sorted(set(labels) - set(LABELS)):
-        raise M2SError(f"unknown labels {unknown}: the embedded films have {list(LABELS)}")
     count = {s: sum(f.split == s for f in world.films) for s in ("train", "val", "test")}
-    if set(labels) - {"movielens"} and not all(count.values()):
+    if not all(count.values()):
         raise M2SError(
             f"benchmarks need films in each split, this world has {count}: plan it with films=1 or more and "
             "benchmark_films=2 or more"
         )
-    if set(labels) - {"movielens"}:
-        check_rendered(world, folder)
+    check_rendered(world, folder)
+    remove_temporaries(folder)
+    record, stamp = folder / "labels.json", _stamp(world)
+    begun = read_json(record) if record.exists() else None
+    if begun == {"world": stamp} and all((folder / name).is_dir() for name in _FOLDERS):
+        return False
+    _make_empty(folder, ours=begun is not None)
+    write_json(record, {"world": ""})  # begun: what a killed run leaves is removed by the next
+    for write in (_write_movielens, _write_lvu, _write_movienet, _write_mcd):
+        write(world, folder, workers)
+    write_json(record, {"world": stamp})
+    return True
 
 
 def _stamp(world: World) -> str:
@@ -122,20 +94,19 @@ def _stamp(world: World) -> str:
 
 
 def _make_empty(folder: Path, ours: bool) -> None:
-    if folder.exists() and not ours and any(folder.iterdir()):
-        raise M2SError(f"{folder} holds files that are not of the embedded films: give them another folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    """Removes earlier labels; files that are not `ours` are refused before anything goes."""
+    for place in (folder / name for name in _FOLDERS):
+        if place.exists() and not ours and any(place.iterdir()):
+            raise M2SError(
+                f"{place} holds files that are not of the embedded films: give them another folder"
+            )
+    for name in _FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _write_csv(path: Path, rows: list[tuple], columns: list[str]) -> None:
     with atomic_path(path) as temporary:
         pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False, lineterminator="\n")
-
-
-def _write_lines(path: Path, lines: list[str]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 # --- MovieLens
@@ -192,7 +163,7 @@ def _write_lvu(world: World, folder: Path, workers: int) -> None:
     run_jobs(_cut_film, jobs, workers, "cutting LVU's videos")
     for (task, split), lines in rows.items():
         head = f"{LVU_HEADS[task]} youtube_id imdb_id"
-        _write_lines(folder / "lvu_1.0" / task / f"{split}.csv", [head, *lines])
+        movienet.write_lines(folder / "lvu_1.0" / task / f"{split}.csv", [head, *lines])
     _write_csv(folder / "lvu_1.0" / "lvu_durations.csv", durations, ["videoid", "duration"])
 
 

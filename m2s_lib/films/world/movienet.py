@@ -90,8 +90,13 @@ def _write_shots(
         "shot_movie318": [" ".join(map(str, row)) for row in np.concatenate([bounds, keys], axis=1)],
     }
     for name, lines in tables.items():
-        with atomic_path(folder / name / f"{imdb_id}.txt") as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_lines(folder / name / f"{imdb_id}.txt", lines)
+
+
+def write_lines(path: Path, lines: list[str]) -> None:
+    """A text file of these lines, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _annotation(world: World, film: Film, shots: pd.DataFrame) -> dict:

@@ -74,7 +74,7 @@ def test_few_are_mapped_at_a_time_and_they_travel_as_a_folder(stores, tmp_path, 
     monkeypatch.setattr("m2s_lib.films.store.features.OPEN", 1)
     found = read_features(write(tmp_path / "features", a=rows(5), b=rows(3)), stores)
     assert [len(found[film]) for film in ("a", "b", "a")] == [5, 3, 5]
-    assert len(found._open) == 1
+    assert found._open.cache_info().currsize == 1
     with pytest.raises(KeyError):
         found["c"]
     assert "c" not in found

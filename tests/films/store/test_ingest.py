@@ -82,8 +82,6 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(films, tmp_path):
     pd.testing.assert_frame_equal(ingest(films, out), first)
     assert worked(out) == []
     assert {p.name: p.stat().st_mtime_ns for p in (out / "shots").iterdir()} == times
-    ingest(films, out, config=ScanConfig(frame_size=64, buffer_mb=32))  # changes nothing in the stores
-    assert worked(out) == []
 
     render(films / "two shots.mp4", shots=(20, 20, 20))  # the film changes
     assert ingest(films, out).loc["two shots", "n_shots"] == 3
@@ -187,13 +185,6 @@ def test_user_boundaries_are_used_where_there_are_any(films, tmp_path):
     assert worked(out) == ["three", "two shots"]
     with pytest.raises(M2SError, match="boundaries_dir .*nowhere is not a folder"):
         ingest(films, out, boundaries_dir=tmp_path / "nowhere")
-
-
-def test_jpeg_stores(films, tmp_path):
-    ingest(films, tmp_path / "out", config=ScanConfig(frame_size=64, jpeg_quality=90))
-    store = ShotStore(tmp_path / "out" / "shots" / "three.arrow")
-    assert store.encoding == "jpeg"
-    assert [number_of(f) for f in store.keyframes()[:, 0]] == [10, 35, 60]
 
 
 def test_movienet_folders(tmp_path):

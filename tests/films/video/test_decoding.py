@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2s_lib.errors import M2SError
+from m2s_lib.films.video import decoding
 from m2s_lib.films.video.cut_screening import LazyPicture
 from m2s_lib.films.video.decoding import ScanConfig, keyframe_positions, scan_film
 from m2s_lib.films.video.frames import open_frames
@@ -82,9 +83,11 @@ def test_times_are_the_timestamps_and_not_index_over_fps(tmp_path):
     assert scanned.shots["end_s"][1] >= pts[-1] / 1000
 
 
-def test_shots_longer_than_the_buffer_get_the_same_keyframes(film):
-    config = dict(frames_per_shot=3, frame_size=256)  # 196 kB a frame: one MiB holds five
-    small, large = scan_film(film, ScanConfig(**config, buffer_mb=1)), scan_film(film, ScanConfig(**config))
+def test_shots_longer_than_the_buffer_get_the_same_keyframes(film, monkeypatch):
+    config = ScanConfig(frames_per_shot=3, frame_size=256)  # 196 kB a frame: one MiB holds five
+    large = scan_film(film, config)
+    monkeypatch.setattr(decoding, "_BUFFER", 1 << 20)
+    small = scan_film(film, config)
     np.testing.assert_array_equal(small.keyframes, large.keyframes)
     assert numbers(small) == expected(small, 3)
 
@@ -187,14 +190,15 @@ def test_flipped_bits_are_never_silent(tmp_path):
     assert outcomes["refused"] >= 8
 
 
-def test_a_little_damage_passes_when_it_is_allowed_and_is_counted(tmp_path):
+def test_a_little_damage_passes_when_it_is_allowed_and_is_counted(tmp_path, monkeypatch):
     path = render(tmp_path / "scratched.mp4", shots=(60, 60))
     damage(path, flips=3, seed=1)
     with pytest.raises(
         M2SError, match=r"scratched.mp4 is damaged: \d+ of 120 decoded frames .*allowed: 1.00%"
     ):
         scan_film(path)
-    scanned = scan_film(path, ScanConfig(max_damaged=1.0))
+    monkeypatch.setattr(decoding, "MOST_DAMAGED", 1.0)
+    scanned = scan_film(path)
     assert 0 < scanned.damaged <= 120
 
 
@@ -237,7 +241,7 @@ def test_black_and_white_and_pillarboxed_films_have_cuts(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("frame_size", 4), ("frames_per_shot", 0), ("detector", "magic"), ("threshold", -1.0),
-     ("reader", "opencv"), ("frames_per_shot", True), ("jpeg_quality", 200), ("max_damaged", 2.0)],
+     ("reader", "opencv"), ("frames_per_shot", True)],
 )  # fmt: skip
 def test_impossible_settings_are_named(field, value):
     with pytest.raises(M2SError, match=rf"ScanConfig.{field} is {value!r}, expected"):

@@ -10,6 +10,7 @@ from PIL import Image
 from m2s_lib.films.store.film_table import read_film_table
 from m2s_lib.films.store.ingest import ingest_films
 from m2s_lib.films.store.shot_store import ShotStore
+from m2s_lib.films.video import decoding
 from m2s_lib.films.video.decoding import ScanConfig, scan_film
 from m2s_lib.films.video.frames import open_frames
 from m2s_lib.films.video.shot_pictures import preview_size
@@ -31,9 +32,10 @@ class MeanColour:
 
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("buffer_mb", [64, 1])
-def test_features_are_those_of_the_keyframes_at_the_encoders_size(tmp_path, k, buffer_mb):
+def test_features_are_those_of_the_keyframes_at_the_encoders_size(tmp_path, k, buffer_mb, monkeypatch):
+    monkeypatch.setattr(decoding, "_BUFFER", buffer_mb << 20)
     path = render(tmp_path / "a.mp4", shots=(30, 170, 25))
-    film = scan_film(path, ScanConfig(48, k, buffer_mb=buffer_mb), encode=MeanColour())
+    film = scan_film(path, ScanConfig(48, k), encode=MeanColour())
     frames = open_frames(path, 32)
     frames.index()
     for shot, row in enumerate(film.shots.itertuples()):

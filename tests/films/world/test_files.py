@@ -20,7 +20,6 @@ from m2s_lib.films.world.files import (
     true_labels,
     true_scenes,
     true_shots,
-    true_themes,
 )
 from m2s_lib.films.world.frames import draw_shot
 from m2s_lib.films.world.kinds import plan_world
@@ -232,20 +231,20 @@ def test_true_labels_follow_the_middle_frame(rendered):
     cuts = np.unique(rng.integers(1, len(of_frame), 30))
     starts, ends = np.r_[0, cuts], np.r_[cuts - 1, len(of_frame) - 1]
     expected = [of_frame[(a + b) // 2] for a, b in zip(starts, ends, strict=True)]
-    assert true_themes(rendered, "film_000", starts, ends) == expected
+    assert true_labels(rendered, "film_000", starts, ends, "theme") == expected
     assert true_labels(rendered, "film_000", truth["start_frame"], truth["end_frame"], "scene") == list(
         truth["scene"]
     )
-    assert true_themes(rendered, "film_000", [], []) == []
+    assert true_labels(rendered, "film_000", [], [], "theme") == []
 
 
 def test_true_labels_refuse_what_they_do_not_know(rendered):
     with pytest.raises(M2SError, match="nothing is known about film 'other'"):
-        true_themes(rendered, "other", [0], [1])
+        true_labels(rendered, "other", [0], [1], "theme")
     with pytest.raises(M2SError, match="has no column 'mood'"):
         true_labels(rendered, "film_000", [0], [1], "mood")
     with pytest.raises(M2SError, match="shots reach frame 100000, the film has frames 0 to"):
-        true_themes(rendered, "film_000", [0, 100_000], [1, 100_000])
+        true_labels(rendered, "film_000", [0, 100_000], [1, 100_000], "theme")
 
 
 def test_the_truth_serves_as_a_users_boundary_table(rendered):

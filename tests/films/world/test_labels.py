@@ -11,9 +11,10 @@ import pytest
 from m2s_lib.errors import M2SError
 from m2s_lib.films.similarity.benchmark_ids import LVU_TASKS, benchmark_imdb_ids
 from m2s_lib.films.similarity.watch_log import read_movielens
+from m2s_lib.films.world import labels
 from m2s_lib.films.world.files import render_world, true_scenes
 from m2s_lib.films.world.kinds import plan_world
-from m2s_lib.films.world.labels import LABELS, mcd_films, write_labels, youtube_id
+from m2s_lib.films.world.labels import mcd_films, write_labels, youtube_id
 from m2s_lib.films.world.plan import THEMES, WorldConfig
 from m2s_lib.films.world.records import MODERATION, PLACES
 from m2s_lib.films.world.viewers import audience, watch_log
@@ -34,7 +35,7 @@ def films(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(films, tmp_path_factory):
     folder = shutil.copytree(films, tmp_path_factory.mktemp("labels") / "world")
-    assert write_labels(WORLD, folder, workers=1) == list(LABELS)
+    assert write_labels(WORLD, folder, workers=1)
     return folder
 
 
@@ -61,43 +62,31 @@ def test_labels_are_the_same_bytes_each_time(folder, copy):
 
 def test_another_seed_gives_other_labels(folder, tmp_path):
     other = plan_world(dataclasses.replace(TINY, seed=4))
-    write_labels(other, tmp_path, ("movielens",))
+    labels._write_movielens(other, tmp_path, 1)
     assert digests(tmp_path / "movielens")["ratings.csv"] != digests(folder / "movielens")["ratings.csv"]
 
 
 def test_labels_that_are_there_are_kept_and_lost_ones_written_again(copy):
-    assert write_labels(WORLD, copy, ("movielens", "mcd"), workers=1) == ["movielens", "mcd"]
-    assert not (copy / "lvu_1.0").exists()
-    assert write_labels(WORLD, copy, ("movielens", "mcd"), workers=1) == []
+    assert write_labels(WORLD, copy, workers=1)
+    assert not write_labels(WORLD, copy, workers=1)
     shutil.rmtree(copy / "mcd")
-    assert write_labels(WORLD, copy, ("movielens", "mcd"), workers=1) == ["mcd"]
+    assert write_labels(WORLD, copy, workers=1)
+    assert (copy / "mcd" / "clips.csv").exists()
 
 
 def test_labels_that_a_killed_run_began_are_written_again(copy):
-    (copy / "labels.json").write_text('{"movielens": ""}')
+    (copy / "labels.json").write_text('{"world": ""}')
     (copy / "movielens").mkdir()
     (copy / "movielens" / "ratings.csv").write_text("half")
-    assert write_labels(WORLD, copy, ("movielens",)) == ["movielens"]
+    assert write_labels(WORLD, copy, workers=1)
     assert len(pd.read_csv(copy / "movielens" / "ratings.csv")) == len(watch_log(WORLD))
 
 
 def test_labels_of_a_world_whose_viewers_changed_are_written_again(copy):
-    write_labels(WORLD, copy, ("movielens",))
+    write_labels(WORLD, copy, workers=1)
     other = plan_world(dataclasses.replace(TINY, viewers=7))
-    assert write_labels(other, copy, ("movielens",)) == ["movielens"]
+    assert write_labels(other, copy, workers=1)
     assert pd.read_csv(copy / "movielens" / "ratings.csv")["userId"].nunique() == 7
-
-
-def test_labels_of_another_world_go_even_when_they_are_not_asked_for(copy):
-    write_labels(WORLD, copy, ("movielens", "mcd"), workers=1)
-    other = plan_world(dataclasses.replace(TINY, seed=4))
-    assert write_labels(other, copy, ("movielens",)) == ["movielens"]
-    assert not (copy / "mcd").exists()
-
-
-def test_unknown_labels_are_refused(films):
-    with pytest.raises(M2SError, match=r"unknown labels \['imdb'\].*movienet"):
-        write_labels(WORLD, films, ("lvu", "imdb"))
 
 
 @pytest.mark.parametrize("size", [dict(benchmark_films=1), dict(films=0, benchmark_films=4)])
@@ -108,14 +97,14 @@ def test_a_world_without_films_in_each_split_is_refused(tmp_path, size):
 
 def test_labels_need_the_films(tmp_path):
     with pytest.raises(M2SError, match="lacks 5 of this world's 5 films.*call render_world"):
-        write_labels(WORLD, tmp_path, ("lvu",))
+        write_labels(WORLD, tmp_path)
 
 
 def test_somebody_elses_labels_are_left_alone(copy):
     (copy / "movielens").mkdir()
     (copy / "movielens" / "ratings.csv").write_text("userId,movieId,rating,timestamp\n")
     with pytest.raises(M2SError, match="movielens holds files that are not of the embedded films"):
-        write_labels(WORLD, copy, ("movielens",))
+        write_labels(WORLD, copy)
     assert (copy / "movielens" / "ratings.csv").exists()
 
 

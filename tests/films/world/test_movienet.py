@@ -21,7 +21,7 @@ WORLD = world_with_transitions(plan_world(TINY), ("cut", "dissolve", "fade"))
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     render_world(WORLD, folder, workers=1)
-    assert write_labels(WORLD, folder, ("movienet",), workers=1) == ["movienet"]
+    assert write_labels(WORLD, folder, workers=1)
     return folder
 
 
