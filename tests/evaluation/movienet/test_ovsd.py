@@ -146,6 +146,7 @@ def test_big_buck_bunny_from_its_own_pictures(shared_data, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # twenty films, each left out once
 def test_a_probe_on_vgg_features_beats_random_scores_on_real_films(shared_data):
     data = [read_ovsd(shared_data / "ovsd"), read_ovsd(shared_data / "bbc", "BBC")]
     small = {"hidden": 64, "lr": 0.1, "batch": 128, "epochs": 40, "dropout": 0.8}
