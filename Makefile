@@ -65,7 +65,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not browser"
 	$(MAKE) nbval
 
 # nbval runs every notebook in order, as papermill prepares it with the smoke profile; run once more on the
