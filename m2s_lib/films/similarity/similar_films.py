@@ -13,7 +13,7 @@ from m2s_lib.films.similarity.metadata_similarity import (
     show_neighbours,
     synopsis_neighbours,
 )
-from m2s_lib.films.similarity.watch_log import NoFilmPairs, match_watch_log, movielens_films, read_any_log
+from m2s_lib.films.similarity.watch_log import NoFilmPairs, movielens_films, read_any_log
 
 SOURCES = ("cowatch", "genre", "synopsis", "random")
 AUTO = ("cowatch", "synopsis", "genre", "random")  # what `auto` tries, the best first
@@ -96,9 +96,8 @@ def similar_films(
             raise NoFilmPairs(
                 "metadata_source 'cowatch' needs a watch log: set 02.watch_log to a MovieLens folder or table"
             )
-        log, counts = match_watch_log(read_any_log(watch_log), films)
+        log = read_any_log(watch_log)
         pairs = cowatch_neighbours(log, films, neighbours, order, min_count, shrinkage, window, score)
-        pairs.attrs["counts"] = {**counts, **pairs.attrs["counts"]}
     elif source == "genre":
         pairs = genre_neighbours(films, neighbours, seed)
     elif source == "synopsis":
@@ -140,9 +139,8 @@ def log_neighbours(
     if not watch_log or not (Path(watch_log) / "movies.csv").is_file():
         return "The watch log names no titles (02.watch_log is not a MovieLens folder): nothing to show here."
     films = movielens_films(watch_log)
-    log, _ = match_watch_log(read_any_log(watch_log), films)
     try:
-        pairs = cowatch_neighbours(log, films, neighbours, order, shrinkage=shrinkage)
+        pairs = cowatch_neighbours(read_any_log(watch_log), films, neighbours, order, shrinkage=shrinkage)
     except NoFilmPairs as error:
         return f"No neighbours to show: {error}."
     shown = show_neighbours(pairs, films, titles, neighbours)

@@ -76,6 +76,14 @@ def test_cowatch_finds_who_was_watched_by_the_same_people(films, log):
     assert after.attrs["counts"]["views_without_time"] == 0  # counted where times count
 
 
+def test_films_that_only_the_watch_log_knows_are_counted(films, log):
+    pairs = similar_films("cowatch", films.iloc[1:], watch_log=log, neighbours=1, min_count=1)
+    counts = pairs.attrs["counts"]
+    assert (counts["unknown_films"], counts["matched_films"], counts["log_films"]) == (1, 7, 8)
+    assert counts["rows"] == 180
+    assert counts["rows_matched"] < 180
+
+
 NOTHING = {"genres": "", "synopsis": None}
 ONE_OF_EACH = {"genres": ["Drama"] + [""] * 7, "synopsis": ["only one"] + [""] * 7}
 
