@@ -1,5 +1,6 @@
 """Small real videos whose pixels carry the frame number, for exact checks."""
 
+import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -37,7 +38,7 @@ def render(
     os.environ.setdefault("SVT_LOG", "0")  # its encoder talks
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with _ordinary_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.gop_size = gop
@@ -58,6 +59,19 @@ def render(
         if sound is not None:
             _sing(container, sound)
     return path
+
+
+@contextlib.contextmanager
+def _ordinary_priority():
+    """Takes back the real-time priority that SVT-AV1 gives the thread that calls it, where that is root's.
+
+    Every thread and process started later would inherit it and starve all others on the machine.
+    """
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setscheduler"):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def render_audio(path) -> Path:

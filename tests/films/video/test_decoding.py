@@ -47,6 +47,12 @@ def test_keyframe_positions_are_evenly_inside_the_shot(start, length, k):
     assert start <= found[0] <= found[-1] < start + length
 
 
+def test_rendering_leaves_the_process_its_ordinary_priority(tmp_path):
+    """SVT-AV1 makes a root's thread real-time; with that, this run would starve the rest of the machine."""
+    render(tmp_path / "film.mp4", codec="libsvtav1")
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("reader", ["pyav", "decord"])
 def test_one_pass_finds_shots_and_keeps_their_exact_keyframes(film, reader, k):
