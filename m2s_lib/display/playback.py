@@ -121,20 +121,32 @@ def cut_clip(
         M2SError: the file is missing or unreadable, or has no picture in that stretch.
     """
     film, folder = Path(film), Path(folder)
+    _check(film, start_s, end_s)
+    target = folder / _clip_name(film, start_s, end_s, max_side, film_id or film.stem)
+    if target.is_file():
+        with contextlib.suppress(OSError):
+            os.utime(target)  # used now: the oldest go first
+        return target
+    write_clip(film, start_s, end_s, target, max_side)
+    _forget_oldest(folder)
+    return target
+
+
+def write_clip(film: Path, start_s: float, end_s: float, target: Path, max_side: int) -> None:
+    """Frames of `film` with start_s <= time < end_s as the MP4 file `target`, atomically; without sound.
+
+    Arguments and errors: `cut_clip`.
+    """
+    _check(film, start_s, end_s)
+    with _cutting, atomic_path(target) as temporary:
+        _cut(film, start_s, end_s, temporary, max_side)
+
+
+def _check(film: Path, start_s: float, end_s: float) -> None:
     if not film.is_file():
         raise M2SError(f"{film.name}: there is no such file ({film})")
     if not end_s > start_s >= 0:
         raise M2SError(f"{film.name}: a clip from {start_s} s to {end_s} s is empty")
-    target = folder / _clip_name(film, start_s, end_s, max_side, film_id or film.stem)
-    with _cutting:
-        if target.is_file():
-            with contextlib.suppress(OSError):
-                os.utime(target)  # used now: the oldest go first
-            return target
-        with atomic_path(target) as temporary:
-            _cut(film, start_s, end_s, temporary, max_side)
-        _forget_oldest(folder)
-    return target
 
 
 def _clip_name(film: Path, start_s: float, end_s: float, max_side: int, film_id: str) -> str:

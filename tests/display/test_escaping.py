@@ -13,13 +13,13 @@ import pytest
 from m2s_lib.display import scene_html
 from m2s_lib.display.explorer.draw import cards_html, pair_html
 from m2s_lib.display.explorer.state import call_text, chosen, open_state
-from m2s_lib.display.export import Cut, timeline_text
 from m2s_lib.display.gallery.data import films_of
 from m2s_lib.display.gallery.draw import gallery_html, static_html
 from m2s_lib.display.gallery.state import open_state as open_gallery_state
 from m2s_lib.display.playback import Clip
 from m2s_lib.display.screen import Players, view_html
 from m2s_lib.display.style import text_at
+from m2s_lib.display.timelines import Cut, timeline_text
 from m2s_lib.evaluation.paper.styled import styled_table
 from m2s_lib.evaluation.retrieval.collection import SceneCollection
 from m2s_lib.films.video.decoding import ScanConfig

@@ -14,7 +14,8 @@ import pytest
 from m2s_lib.display.explorer import state as states
 from m2s_lib.display.explorer.export import export_pairs, pair_cuts, pairs_table
 from m2s_lib.display.explorer.state import open_state
-from m2s_lib.display.export import Cut, edit_rate, start_frame, timeline_text, write_export
+from m2s_lib.display.export import write_export
+from m2s_lib.display.timelines import Cut, edit_rate, start_frame, timeline_text
 from m2s_lib.errors import M2SError
 from tests.helpers.explorer_films import N, make_scenes
 
@@ -167,7 +168,7 @@ def test_what_has_no_timecode_says_so(kind, cut, message):
 def test_what_cannot_be_exported(scenes, state, tmp_path):
     with pytest.raises(M2SError, match="no scene pair is marked"):
         export_pairs(scenes, states.mark(scenes, state, 0), "csv")
-    with pytest.raises(M2SError, match="choose one of csv, edl, otio, fcpxml"):
+    with pytest.raises(M2SError, match="choose one of csv, edl, otio, fcpxml, clips"):
         write_export(tmp_path / "x.txt", pairs_table(scenes, state), [], "x")
     with pytest.raises(M2SError, match="an EDL holds 999 scenes at most, not 1002"):
         timeline_text("edl", pair_cuts(scenes, pairs_table(scenes, state))[:2] * 501, "x")

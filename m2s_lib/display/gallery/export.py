@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from m2s_lib.display.export import Cut, write_export
+from m2s_lib.display.export import write_export
 from m2s_lib.display.gallery.data import GalleryState, films_of, results, title_of
 from m2s_lib.display.scene_html import shots_words
+from m2s_lib.display.timelines import Cut
 from m2s_lib.errors import M2SError
 from m2s_lib.io import safe_name
 
