@@ -1,4 +1,4 @@
-"""How long the explorer and the gallery take to answer on a run of many films, without a browser.
+"""How long explorer, gallery and page take to answer on a run of many films, without a browser.
 
 Each action goes the way a click goes, from the widget's handler to the HTML that the browser is sent.
 """
@@ -17,7 +17,7 @@ _TURNS = 5
 
 
 def time_answers(run_dir: Path, seed: int = 0) -> pd.DataFrame:
-    """Time both screens on a run whose stages 03 and 08 are done.
+    """Time the screens on a run whose stages 03 and 08 are done.
 
     Returns:
         screen, action, ms (the best of five, each on other films or scenes, as a busy machine is no fault of
@@ -25,8 +25,8 @@ def time_answers(run_dir: Path, seed: int = 0) -> pd.DataFrame:
     """
     rng = np.random.default_rng(seed)
     rows = []
-    for screen, actions in (("explorer", _explorer(run_dir, rng)), ("gallery", _gallery(run_dir, rng))):
-        for action, call in actions:
+    for screen, actions in (("explorer", _explorer), ("gallery", _gallery), ("page", _page)):
+        for action, call in actions(run_dir, rng):
             taken = []
             for _ in range(_TURNS):
                 start = time.perf_counter()
@@ -94,3 +94,22 @@ def _gallery(run_dir: Path, rng: np.random.Generator) -> Iterator[tuple[str, Cal
     yield "next scene", lambda: screen.change(states.ask_scene, screen.state.query.film_id, 9)
     yield "filter by title", filtered
     yield "open it", lambda: Gallery(read_collection(run_dir), states.open_state(collection, second=beside))
+
+
+def _page(run_dir: Path, rng: np.random.Generator) -> Iterator[tuple[str, Callable]]:
+    """The visitors' page, as its addresses open it."""
+    from m2s_lib.display.page.page import Page
+    from m2s_lib.stages.gather import read_collection
+
+    collection = read_collection(run_dir)
+    page = Page(collection, dict)
+    films = collection.scenes["film_id"].unique()
+
+    def map_opens() -> None:
+        Page(collection, dict).visit("tab=map")
+
+    yield "open it", lambda: Page(read_collection(run_dir), dict)
+    yield "open a film", lambda: page.visit(f"tab=films&film={rng.choice(films)}")
+    yield "scenes like one", lambda: page.visit(f"tab=search&film={rng.choice(films)}&scene=9")
+    yield "open the map", map_opens
+    yield "a scene on the map", lambda: page.visit(f"tab=map&film={rng.choice(films)}&scene=9")
