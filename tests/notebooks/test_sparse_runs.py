@@ -146,7 +146,7 @@ CASES = {  # lengths of the films, what else is special, what the notebook says
         "E_shot mean is the main encoder; 1 more: colour",
     ),
     "no pictures": ((9, 6), {"trained": False, "pixels": False}, "main encoder; 1 more: E_shot mean."),
-    "no training film": ((9, 6), {"split": "test"}, "Not said: whether E_scene ranks scenes"),
+    "no training film": ((9, 6), {"split": "test"}, "Not said: whether E_scene ranks these scenes"),
 }
 
 

@@ -60,14 +60,14 @@ def three_sentences(
         scenes: of `scene_table`. precision, held_out: of `compare_retrieval`, with all scenes as queries and
             with those of films that no training saw. chance: the share of all. encoder: the main one.
     """
-    seen = f"Seen: {precision_sentence(precision, chance, encoder)}"
     films = scenes["film_id"].nunique()
     if precision.empty:
         return [
-            seen,
-            "How sure: neighbours were looked at, not counted.",
-            f"Not said: whether {encoder} ranks scenes of these {counted(films, 'film')} as a viewer would.",
+            f"Seen: {counted(len(scenes), 'scene')} of {counted(films, 'film')} can be searched by {encoder}.",
+            "How sure: nothing is counted, since no themes are known here, or there is one film only.",
+            f"Not said: whether {encoder} ranks these scenes as a viewer would; look at some of them.",
         ]
+    seen = f"Seen: {precision_sentence(precision, chance, encoder)}"
     one = _first(precision, encoder)
     sure = f"How sure: the 95 % interval is {one['ci_low']:.0%} to {one['ci_high']:.0%}, resampling "
     sure += f"{films} films; "

@@ -45,7 +45,9 @@ def film_pairs_by_source(
             if _added(pairs, notes, name, films, how):
                 break
         if not pairs:
-            return {}, [*notes, "Give 01.metadata or 02.watch_log, and scene pairs can be mined."]
+            nothing = not how.get("watch_log") and not films[["genres", "synopsis"]].any(axis=None)
+            reasons = ["Nothing says which films are similar."] if nothing else notes
+            return {}, [*reasons, "Give 01.metadata or 02.watch_log, and scene pairs can be mined."]
     else:
         pairs[source] = similar_films(source, films, **how)
     if control and control not in pairs:

@@ -68,7 +68,11 @@ def summary_table(run_dir: str | os.PathLike) -> str:
         main = ", ".join(f"{k} {show(v)}" for k, v in headline(record).items())
         rows.append((stage, record.get("status", "unreadable"), _seconds(record), main))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows]
+    lines = []
+    for stage, status, seconds, main in rows:
+        start = f"{stage:<{widths[0]}}  {status:<{widths[1]}}  {seconds:>{widths[2]}}  "
+        wrapped = textwrap.wrap(main, 110, initial_indent=start, subsequent_indent=" " * len(start))
+        lines += wrapped or [start.rstrip()]
     said = [line for sentence in sentences for line in ["", textwrap.fill(str(sentence), 110)]]
     return "\n".join([*lines, *said, "", f"report: {Path(run_dir) / 'report.html'}"])
 

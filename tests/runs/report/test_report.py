@@ -89,6 +89,17 @@ def test_the_table_at_the_end(done):
     assert "unreadable" in write_report(run).read_text()
 
 
+def test_what_came_out_stays_within_its_column(done):
+    record = read_json(done / "runs" / "toy" / "01_numbers" / "run.json")
+    record["metrics"]["headline"] = {"not measured": "nothing says which films are similar, " * 6}
+    write_json(done / "runs" / "toy" / "01_numbers" / "run.json", record)
+    first, *rest = summary_table(done / "runs" / "toy").splitlines()[1:]
+    margin = first.index("not measured")
+    assert rest[0][:margin].isspace()
+    assert rest[0][margin:].startswith(("nothing", "says", "which", "films", "are", "similar"))
+    assert max(map(len, (first, *rest[:3]))) <= 110
+
+
 def test_the_table_ends_with_the_last_sentences(done):
     run = done / "runs" / "toy"
     for stage, sentences in (("01_numbers", ["Too early."]), ("02_sums", ["It holds.", "word " * 40])):
