@@ -245,14 +245,30 @@ def test_the_profiles_of_the_readme_are_there():
     assert {"demo", "smoke", "films", "ovsd", "claims", "ablation", "paper"} <= set(PROFILES)
 
 
-def test_the_ablation_is_table_1():
+def test_table_1_at_the_papers_scale_is_the_paper_profile_with_clips_own_features():
+    """What differs from `paper` is what Table 1 has no use for."""
+    paper, table1 = (load_profile(name, ROOT / "data_manifests/profiles") for name in ("paper", "table1"))
+    for stage, values in table1.parameters.items():
+        unused = {"movie_seeds", "control_source", "compared", "end_to_end_epochs"}
+        assert {n: v for n, v in values.items() if n not in unused} == {
+            n: v for n, v in paper.parameters[stage].items() if n not in unused
+        }
+    clip = table1.settings["row 14"]
+    assert clip["01"]["shot_encoder"].startswith("open_clip:ViT-B-16/")
+    assert clip["04"]["scene_encoder"] == "clip"
+    assert table1.settings["row 15"]["04"] == {"scene_encoder": "mvitv2_small"}
+
+
+@pytest.mark.parametrize("profile", ["ablation", "table1"])
+def test_the_settings_are_table_1(profile):
     from m2s_lib.evaluation.paper.ablation import OTHER_READING
     from m2s_lib.evaluation.paper.published import read_settings
 
-    rows = load_profile("ablation", ROOT / "data_manifests/profiles").settings
+    rows = dict(load_profile(profile, ROOT / "data_manifests/profiles").settings)
+    other = rows.pop(OTHER_READING, None)
+    assert other == ({"03": {"keep": "above_median"}} if profile == "ablation" else None)
     settings = read_settings("Table 1").set_index("row")
-    assert list(rows) == [*(f"row {n}" for n in settings.index), OTHER_READING]
-    assert rows[OTHER_READING] == {"03": {"keep": "above_median"}}
+    assert list(rows) == [f"row {n}" for n in settings.index]
     for number, row in settings.iterrows():
         asked = rows[f"row {number}"]
         assert asked.get("02", {}).get("films_share", 1.0) == row["pretrain_films"] / 30_000
