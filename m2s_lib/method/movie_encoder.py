@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from m2s_lib.errors import M2SError
 from m2s_lib.method.movie_pooling import DroppedSums, Pooling, pool_shots, valid_shots, window_means
-from m2s_lib.method.tensor_files import read_tensors, save_tensors
+from m2s_lib.tensor_files import read_tensors, save_tensors
 
 FEATURE_WIDTH = 512  # d of E_shot's output (§3.1.1)
 

@@ -51,7 +51,7 @@ class ScenePairs:
         table: columns film_a, film_b, shot_a, shot_b, n_shots (first shots of the two windows); one n_shots
             for all.
         stores: film_id to a store with `n_shots`, `keyframes()` and, for films that do not fit, `scene(start,
-            n)`.
+            n)`; or `shot_tokens.FeatureFilms`, whose features then stand for pixels: [b, n, d].
         shift: the most shots by which a window moves; 0 leaves it where it was mined.
         resident_bytes: keyframes up to this size in all are held in memory, larger sets are read as needed.
         device: where resident keyframes live.

@@ -76,11 +76,11 @@ class ShotFrames:
 
     @functools.cached_property
     def pixels(self) -> Tensor | None:
-        """uint8 [rows, k, h, w, c], the shots of all films; None when they do not fit."""
-        rows = int(self.n_shots.sum())
-        if rows * int(np.prod(self.shape)) > self._resident_bytes:
+        """uint8 [rows, k, h, w, c], the shots of all films; None when they do not fit. Features: [rows, d]."""
+        rows, kind = int(self.n_shots.sum()), torch.float32 if len(self.shape) == 1 else torch.uint8
+        if rows * int(np.prod(self.shape)) * kind.itemsize > self._resident_bytes:
             return None
-        pixels = torch.empty(rows, *self.shape, dtype=torch.uint8)
+        pixels = torch.empty(rows, *self.shape, dtype=kind)
         for film, start, n in zip(self.films, self._start, self.n_shots, strict=True):
             if n:
                 pixels[start : start + n] = torch.from_numpy(np.array(self._stores[film].keyframes()))

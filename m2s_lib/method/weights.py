@@ -10,21 +10,28 @@ from m2s_lib.errors import M2SError
 from m2s_lib.method.frame_encoder import FrameEncoder
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 from m2s_lib.method.shot_encoder import ShotEncoder, ShotEncoderConfig
-from m2s_lib.method.tensor_files import read_tensors, save_tensors
+from m2s_lib.method.shot_tokens import ShotTokenEncoder, ShotTokensConfig
+from m2s_lib.tensor_files import read_tensors, save_tensors
 
 _OURS = "backbone."  # of names in files of save_encoder
 FILES = (".safetensors", ".pt", ".pth", ".bin")
-KINDS = {"shot": (ShotEncoder, ShotEncoderConfig), "scene": (SceneEncoder, SceneEncoderConfig)}
+KINDS = {
+    "shot": (ShotEncoder, ShotEncoderConfig),
+    "scene": (SceneEncoder, SceneEncoderConfig),
+    "shot tokens": (ShotTokenEncoder, ShotTokensConfig),
+}
 
 
-def save_encoder(path: str | os.PathLike, encoder: ShotEncoder | SceneEncoder) -> None:
+def save_encoder(path: str | os.PathLike, encoder: ShotEncoder | SceneEncoder | ShotTokenEncoder) -> None:
     """Write an encoder's weights and configuration as one safetensors file with a checksum, atomically."""
     kind = next(k for k, (cls, _) in KINDS.items() if isinstance(encoder, cls))
     about = {"kind": kind, "config": dataclasses.asdict(encoder.config)}
     save_tensors(path, encoder.state_dict(), "encoder", about)
 
 
-def load_encoder(path: str | os.PathLike, device: torch.device | str = "cpu") -> ShotEncoder | SceneEncoder:
+def load_encoder(
+    path: str | os.PathLike, device: torch.device | str = "cpu"
+) -> ShotEncoder | SceneEncoder | ShotTokenEncoder:
     """Read what `save_encoder` wrote, in evaluation mode.
 
     Raises:
@@ -64,6 +71,8 @@ def load_backbone(encoder: FrameEncoder, source: str | os.PathLike) -> FrameEnco
     """
     from timm.models import mvitv2, vision_transformer
 
+    if not isinstance(encoder, FrameEncoder):
+        raise M2SError(f"{source} holds weights of an encoder of pictures: shot_tokens starts without any")
     source = os.fspath(source)
     state = _read_state(source) if source.endswith(FILES) or os.path.exists(source) else _hub_state(source)
     if any(n.startswith(_OURS) for n in state):  # an encoder of ours; its projections are for contrast only

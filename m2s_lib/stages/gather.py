@@ -58,7 +58,11 @@ def run_encoders(stage, *, beside: str | os.PathLike = "") -> tuple[list[str | E
 
 
 def scene_shape(preset: str, frame_size: int) -> SceneEncoderConfig:
-    """The shape of a run's E_scene: MViTv2 scales its frames, a ViT takes them as 01 stored them."""
+    """The shape of a run's E_scene: MViTv2 scales its frames, a ViT takes them as 01 stored them.
+
+    Baselines that learn from pixels beside shot tokens have the shape "tiny".
+    """
+    preset = "tiny" if preset == "shot_tokens" else preset
     how = {"resize": True} if preset.startswith("mvitv2") else {"image_size": frame_size}
     return SceneEncoderConfig.preset(preset, **how)
 

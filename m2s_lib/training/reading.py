@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m2s_lib.errors import M2SError
 from m2s_lib.method.augmentation import augment
 
 
@@ -43,6 +44,10 @@ def _augmented(query: Tensor, keys: Tensor, config, generator: np.random.Generat
     """Query and every key with draws of their own; they are rows `first` and later of the batch."""
     if not (config.flip or config.crop < 1 or config.jitter):
         return query, keys
+    if query.dtype != torch.uint8:
+        raise M2SError(
+            "crop, jitter and flip change pictures, and these pairs are shot features: leave them off (shift can move)"
+        )
     options = {"flip": config.flip, "crop": config.crop, "jitter": config.jitter}
     several = keys.shape[1] if keys.ndim > query.ndim else 1  # P
     flat = keys.reshape(-1, *query.shape[1:])  # [b P, ...]

@@ -89,8 +89,8 @@ class Training:
     number of them, and here the loop has no step left.
 
     Args:
-        encoder: maps uint8 frames [b, ...] to [b, d], has `out_dim` = d, and must not draw random numbers (no
-            dropout). It is trained in place.
+        encoder: maps what `pairs` gives, uint8 frames or shot features [b, ...], to [b, d], has `out_dim` = d,
+            and must not draw random numbers (no dropout). It is trained in place.
         pairs: where queries and keys come from; None: there are none, and nothing is trained.
         config: how to train.
         checkpoint: folder for resuming; None keeps nothing. Without `resume` what is there is replaced.

@@ -6,17 +6,39 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from m2s_lib.evaluation.encoders.baselines import TRAINED_HERE
 from m2s_lib.evaluation.encoders.computed_features import Vectors
-from m2s_lib.evaluation.encoders.encoders import Encoder, JoinedEncoder, OurSceneEncoder, ShotMeanEncoder
+from m2s_lib.evaluation.encoders.encoders import (
+    Encoder,
+    JoinedEncoder,
+    OurSceneEncoder,
+    RandomInit,
+    ShotMeanEncoder,
+    ShotwiseEncoder,
+)
 from m2s_lib.evaluation.encoders.trained_baselines import train_comparator
+from m2s_lib.evaluation.encoders.weight_files import Missing
 from m2s_lib.evaluation.scene_vectors import Sources
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
 from m2s_lib.training.config import ContrastiveConfig
 
 SHOT_MEAN = "E_shot mean"
 _WRITTEN = {"cowatch": "co-watch"}
+
+
+class TokensOfKeyframes(ShotwiseEncoder):
+    """E_scene over shot tokens where films are keyframes: E_shot makes the features, the tokens join them."""
+
+    def __init__(self, tokens: OurSceneEncoder, shots: ShotMeanEncoder):
+        self.name, self.dim, self._tokens, self._shots = tokens.name, tokens.dim, tokens.model, shots.model
+
+    def embed_shots(self, shots: Tensor) -> Tensor:
+        return self._shots.embed(shots).float()
+
+    def join(self, shots: Tensor) -> Tensor:
+        return self._tokens.embed(shots).float()
 
 
 def our_name(source: str) -> str:
@@ -53,9 +75,15 @@ def compared_encoders(
         E_scene as "ours (...)", "E_shot mean", then the names, as far as there are; and where to find them.
         "random init" has E_scene's shape, `shape` where nothing was trained.
     """
-    encoders: list[str | Encoder] = []
-    if scene_encoder is not None:
-        ours = OurSceneEncoder(scene_encoder, our_name(source))
+    encoders: list[str | Encoder | Missing] = []
+    ours = OurSceneEncoder(scene_encoder, our_name(source)) if scene_encoder is not None else None
+    if ours is not None and ours.reads_features:
+        encoders = _over_keyframes([ours, ours.untrained()], shot_encoder)
+        if str(beside) and shot_encoder is not None:
+            second = _over_keyframes([OurSceneEncoder(beside)], shot_encoder)
+            encoders[0] = JoinedEncoder([encoders[0], *second], f"{our_name(source)}, joined")
+        compared = [name for name in compared if name != RandomInit.name]
+    elif ours is not None:
         encoders, shape = [ours], ours.model.config
         if str(beside):
             encoders = [JoinedEncoder([ours, OurSceneEncoder(beside)], f"{our_name(source)}, joined")]
@@ -65,6 +93,16 @@ def compared_encoders(
         weights_dir, features_dir, trained_dir, shape or SceneEncoderConfig(), online=hub, device=device
     )
     return [*encoders, *compared], sources
+
+
+def _over_keyframes(
+    encoders: Sequence[OurSceneEncoder], shot_encoder: str | os.PathLike | None
+) -> list[Encoder | Missing]:
+    """Encoders of shot features for benchmarks, which give keyframes: E_shot comes first."""
+    if shot_encoder is None:
+        why = "it reads features of a pretrained encoder, which sees larger frames than the benchmarks keep"
+        return [Missing(one.name, why) for one in encoders]
+    return [TokensOfKeyframes(one, ShotMeanEncoder(shot_encoder)) for one in encoders]
 
 
 def shown_encoder(encoders: Sequence[str | Encoder]) -> str:

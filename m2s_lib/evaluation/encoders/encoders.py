@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from m2s_lib.errors import M2SError
 from m2s_lib.method.scene_encoder import SceneEncoder, SceneEncoderConfig
 from m2s_lib.method.shot_encoder import ShotEncoder
+from m2s_lib.method.shot_tokens import FeatureFilms, ShotTokenEncoder
 from m2s_lib.method.weights import load_encoder
 from m2s_lib.progress import Progress
 
@@ -113,13 +114,32 @@ class OurSceneEncoder(Encoder):
     """E_scene (section 3.2.1): the class token before the last fully connected layer.
 
     Args:
-        model: a SceneEncoder, or the path of a scene_encoder.safetensors.
+        model: a SceneEncoder, a ShotTokenEncoder, or the path of a scene_encoder.safetensors.
         name: as it appears in tables, for instance "ours (co-watch)".
     """
 
-    def __init__(self, model: SceneEncoder | str | os.PathLike, name: str = "ours"):
+    def __init__(self, model: SceneEncoder | ShotTokenEncoder | str | os.PathLike, name: str = "ours"):
         self.name, self.model = name, _scene_encoder(model)
         self.dim = self.model.config.width
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether `embed` takes shot features [b, n, d] and no pixels."""
+        return isinstance(self.model, ShotTokenEncoder)
+
+    def stores(self, stores: Mapping[str, object], features: Mapping[str, np.ndarray]) -> Mapping:
+        """What `embed_scenes` needs of films: their shot stores, or their shot features."""
+        return FeatureFilms(features) if self.reads_features else stores
+
+    def untrained(self, seed: int = 0) -> "OurSceneEncoder":
+        """The same before any training, with the same whitening of features: "random init"."""
+        if not self.reads_features:
+            return RandomInit(self.model.config, seed)
+        before = ShotTokenEncoder(self.model.config, seed)
+        before.load_state_dict(
+            {n: v for n, v in self.model.state_dict().items() if n in ("mean", "axes")}, False
+        )
+        return OurSceneEncoder(before, RandomInit.name)
 
     def embed(self, scenes: Tensor) -> Tensor:
         return _forward(self.model, scenes)
@@ -128,8 +148,10 @@ class OurSceneEncoder(Encoder):
 class RandomInit(OurSceneEncoder):
     """E_scene before any training: what its architecture alone can do."""
 
+    name = "random init"
+
     def __init__(self, config: SceneEncoderConfig | None = None, seed: int = 0):
-        super().__init__(SceneEncoder(config or SceneEncoderConfig(), seed).eval(), "random init")
+        super().__init__(SceneEncoder(config or SceneEncoderConfig(), seed).eval(), self.name)
 
 
 class SceneEncoderPerShot(ShotwiseEncoder):
@@ -169,9 +191,9 @@ def _forward(model: nn.Module, frames: Tensor) -> Tensor:
         return model.embed(frames).float()
 
 
-def _scene_encoder(model: SceneEncoder | str | os.PathLike) -> SceneEncoder:
+def _scene_encoder(model) -> SceneEncoder | ShotTokenEncoder:
     loaded = load_encoder(model) if isinstance(model, str | os.PathLike) else model.eval()
-    if not isinstance(loaded, SceneEncoder):
+    if not isinstance(loaded, SceneEncoder | ShotTokenEncoder):
         raise M2SError(f"{model} holds a {type(loaded).__name__}, expected a scene encoder (stage 04)")
     return loaded
 

@@ -14,7 +14,6 @@ from m2s_lib.evaluation.encoders.encoders import (
     ColourEncoder,
     Encoder,
     OurSceneEncoder,
-    RandomInit,
     ShotMeanEncoder,
 )
 from m2s_lib.films.store.features import feature_path
@@ -60,14 +59,19 @@ class QueryEncoders:
         Raises:
             M2SError: an unknown name, or a file's scene in a run that has no encoder of pictures.
         """
-        pictures = {
+        whole = {
             "E_scene": lambda: self._scene,
-            "random init": lambda: RandomInit(self._scene.model.config),
+            "random init": lambda: self._scene.untrained(),
             "colour": ColourEncoder,
         }
-        if name in pictures:
-            scene = torch.from_numpy(np.array(store.scene(shot, n_shots)))  # [n, k, h, w, c]
-            vector = pictures[name]().embed(scene[None])[0].float().numpy()
+        if name in whole:
+            encoder = whole[name]()
+            features = getattr(encoder, "reads_features", False)
+            read = (
+                self._shot_features(store, shot, n_shots, indexed) if features else store.scene(shot, n_shots)
+            )
+            scene = torch.from_numpy(np.array(read))  # [n, k, h, w, c], or features [n, d]
+            vector = encoder.embed(scene[None])[0].float().numpy()
         elif name in ("E_shot mean", f"{self.pretrained} mean"):
             vector = self._shot_features(store, shot, n_shots, indexed).mean(0)
         elif name == "E_movie mean":

@@ -10,7 +10,7 @@ import torch
 
 from m2s_lib.encoders.pictures import is_picture_encoder
 from m2s_lib.errors import M2SError
-from m2s_lib.evaluation.encoders.encoders import ColourEncoder, OurSceneEncoder, RandomInit, embed_scenes
+from m2s_lib.evaluation.encoders.encoders import ColourEncoder, OurSceneEncoder, embed_scenes
 from m2s_lib.evaluation.metrics import mean
 from m2s_lib.evaluation.paper.mining_precision import scene_theme
 from m2s_lib.evaluation.retrieval.index import query_precision, search
@@ -75,8 +75,8 @@ def scene_embeddings(
     """
     if scene_encoder is not None:
         ours = OurSceneEncoder(scene_encoder, "E_scene")
-        for each in (ours, RandomInit(ours.model.config)):
-            yield each.name, embed_scenes(each, stores, scenes, batch, device)
+        for each in (ours, ours.untrained()):
+            yield each.name, embed_scenes(each, each.stores(stores, features), scenes, batch, device)
     pretrained = is_picture_encoder(encoder)
     if pretrained:
         yield f"{encoder} mean", _means(scenes, features, np.asarray)
