@@ -3,7 +3,7 @@
 import pytest
 
 from m2s_lib.io import write_json
-from m2s_lib.stages.gather import read_collection
+from m2s_lib.stages.screens import read_collection
 from tests.helpers.lab_pages import least_contrast, measured_ms, open_notebook, run_all, watch
 from tests.helpers.servers import start_page, status_of
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from m2s_lib.stages.gather import read_collection
+from m2s_lib.stages.screens import read_collection
 from tests.helpers.lab_pages import least_contrast, measured_ms, watch
 from tests.helpers.servers import start_page
 

@@ -8,7 +8,8 @@ import pandas as pd
 
 from m2s_lib.display.figures.base import FRAME_PX, LINE, MARGIN, Page, fitted, scene_strip, store_of
 from m2s_lib.display.filmstrips import GAP, filmstrip, frame_width
-from m2s_lib.display.style import GREY, RIGHT, WIDTH, WRONG, styled
+from m2s_lib.display.palette import GREY, RIGHT, WRONG
+from m2s_lib.display.style import WIDTH, styled
 from m2s_lib.display.words import encoder_words, plain_words
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.display.figures.base import caption_below
-from m2s_lib.display.style import GREY, OKABE_ITO, WIDTH, axes_at, new_figure, safe_text, styled, text_at
+from m2s_lib.display.palette import GREY, OKABE_ITO
+from m2s_lib.display.style import WIDTH, axes_at, new_figure, safe_text, styled, text_at
 from m2s_lib.display.words import encoder_words, plain_words
 from m2s_lib.errors import M2SError
 

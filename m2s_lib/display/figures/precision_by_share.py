@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from m2s_lib.display.style import GREY, OKABE_ITO, WIDTH, new_figure, safe_text, styled
+from m2s_lib.display.palette import GREY, OKABE_ITO
+from m2s_lib.display.style import WIDTH, new_figure, safe_text, styled
 from m2s_lib.display.words import plain_words, row_words
 from m2s_lib.errors import M2SError
 

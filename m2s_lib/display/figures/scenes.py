@@ -7,7 +7,8 @@ import pandas as pd
 
 from m2s_lib.display.figures.base import LINE, MARGIN, Page, fitted, scene_strip
 from m2s_lib.display.filmstrips import timecode_range
-from m2s_lib.display.style import ARROW, GREY, OKABE_ITO, RIGHT, WIDTH, WRONG, axes_at, styled
+from m2s_lib.display.palette import ARROW, GREY, OKABE_ITO, RIGHT, WRONG
+from m2s_lib.display.style import WIDTH, axes_at, styled
 from m2s_lib.display.words import encoder_words, plain_words
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore

@@ -29,7 +29,7 @@ from m2s_lib.display.scene_html import (
     shot_time,
 )
 from m2s_lib.display.screen import Players
-from m2s_lib.display.style import escape_html
+from m2s_lib.display.text import escape_html
 from m2s_lib.display.words import encoder_words, nearness_words, plain_words
 from m2s_lib.films.store.shot_store import ShotStore
 

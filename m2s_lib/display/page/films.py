@@ -13,7 +13,7 @@ from m2s_lib.display.page.tray import export_scenes
 from m2s_lib.display.scene_html import button_html, export_buttons, picture_html, shot_time
 from m2s_lib.display.screen import Players, fields
 from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
-from m2s_lib.display.style import escape_html, timecode
+from m2s_lib.display.text import escape_html, timecode
 from m2s_lib.errors import M2SError
 from m2s_lib.io import safe_name
 

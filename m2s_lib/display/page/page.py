@@ -14,8 +14,6 @@ import ipywidgets as widgets
 import traitlets
 
 from m2s_lib.display.explorer import state as pair_states
-from m2s_lib.display.explorer.data import ScenePairs
-from m2s_lib.display.explorer.explorer import Explorer
 from m2s_lib.display.export import KINDS
 from m2s_lib.display.gallery import state as search_states
 from m2s_lib.display.gallery.gallery import Gallery
@@ -133,6 +131,9 @@ class Page:
             return SceneMap(self.collection, map_states.MapState(), "scene-map", self.tray, self.ask)
         if tab == "search":
             return Gallery(self.collection, search_states.open_state(self.collection), self._root, self.tray)
+        from m2s_lib.display.explorer.data import ScenePairs
+        from m2s_lib.display.explorer.explorer import Explorer  # with matplotlib
+
         scenes = ScenePairs(**self._pairs())
         second = (*list(scenes.views)[1:], "")[0]
         return Explorer(scenes, pair_states.open_state(scenes, second=second), self.tray, self.ask)
@@ -217,7 +218,7 @@ def _shot(place: Mapping[str, str], name: str = "scene", default: int = 0) -> in
     return int(text) if text.isdigit() else default
 
 
-def _go_pairs(screen: Explorer, place: Mapping[str, str]) -> None:
+def _go_pairs(screen: Screen, place: Mapping[str, str]) -> None:
     films = (place["film"], place.get("film_b", ""))
     if films != (screen.state.film_a, screen.state.film_b):
         screen.change(pair_states.choose_films, *films)

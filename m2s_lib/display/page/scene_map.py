@@ -9,9 +9,10 @@ import pandas as pd
 
 from m2s_lib.display.gallery.data import LABELS, scene_near, title_of
 from m2s_lib.display.page.open_scene import CollectionScreen, scene_html
+from m2s_lib.display.palette import OKABE_ITO
 from m2s_lib.display.screen import Players, fields
 from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
-from m2s_lib.display.style import OKABE_ITO, escape_html, timecode
+from m2s_lib.display.text import escape_html, timecode
 from m2s_lib.display.words import plain_words
 
 _TALL_PX, _RING_PX, _EDGE = 560, 8, 0.05  # height, the ring's radius, the share that is left free

@@ -22,7 +22,7 @@ CELL = """\
 from functools import partial
 
 from m2s_lib.display.page.page import open_page
-from m2s_lib.stages.gather import read_collection, read_pair_views
+from m2s_lib.stages.screens import read_collection, read_pair_views
 
 run_dir = {run_dir!r}
 open_page(read_collection(run_dir), partial(read_pair_views, run_dir), root={root!r})
