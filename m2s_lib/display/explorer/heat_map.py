@@ -14,8 +14,8 @@ from m2s_lib.display.palette import SEQUENTIAL
 from m2s_lib.display.panel import PANEL_CSS
 from m2s_lib.display.scene_html import thumbnail
 from m2s_lib.display.text import timecode
-from m2s_lib.display.words import encoder_words
 from m2s_lib.films.store.shot_store import ShotStore
+from m2s_lib.words import encoder_words
 
 HERE = Path(__file__).parent  # of the script and its style sheet
 _AXIS_PX = 76  # height of a keyframe at the pointer; along the axes they are smaller

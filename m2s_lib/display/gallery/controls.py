@@ -14,7 +14,7 @@ from m2s_lib.display.gallery.data import (
 )
 from m2s_lib.display.gallery.state import MOST
 from m2s_lib.display.screen import fields, set_options
-from m2s_lib.display.words import encoder_words, plain_words
+from m2s_lib.words import encoder_words, plain_words
 
 NONE = ("none", "")
 _ANY = ("any", "")

@@ -13,7 +13,7 @@ from m2s_lib.display.palette import OKABE_ITO
 from m2s_lib.display.screen import Players, fields
 from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
 from m2s_lib.display.text import escape_html, timecode
-from m2s_lib.display.words import plain_words
+from m2s_lib.words import plain_words
 
 _TALL_PX, _RING_PX, _EDGE = 560, 8, 0.05  # height, the ring's radius, the share that is left free
 _LATER_S = 0.1  # until the ring is drawn, so that the scene's pictures are painted first

@@ -86,4 +86,4 @@ def test_two_encoders_stand_side_by_side(stores):
     assert said.count("✓ office · 0.1") == 4
     assert said.count("✗ hotel · 0.25") == 2
     assert "ours 2 of 4" in fig.m2s_alt
-    assert "colour 2 of 4" in fig.m2s_alt
+    assert "colours 2 of 4" in fig.m2s_alt
