@@ -4,7 +4,9 @@ It reads finished files and starts no stage; what a visitor keeps goes into the 
 screen that is made when it is first opened; which one is open, its film and its scene stand in the address.
 """
 
+import contextlib
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
@@ -33,6 +35,7 @@ HERE = Path(__file__).parent  # of the script and the style sheet
 TABS = {"films": "Films", "pairs": "Pairs", "search": "Search", "map": "Map"}
 ABSENT = "The page opens here in a browser, with `make gallery`."
 _HIDDEN = "m2s-hidden"
+_LATER_S = 8  # until what comes with Pairs is imported: the films come first
 
 
 def open_page(collection, pairs: Callable[[], dict], root: str | os.PathLike = ""):
@@ -89,6 +92,14 @@ class Page:
         self.widget = widgets.VBox([self.address, self.nav, self.shelf], layout=widgets.Layout(width="100%"))
         self.widget.add_class("m2s-page")
         self.open("films")
+        later = threading.Timer(_LATER_S, self._prepare)
+        later.daemon = True
+        later.start()
+
+    def _prepare(self) -> None:
+        """What Pairs will need is imported while the visitor looks at the films."""
+        with contextlib.suppress(Exception):  # who opens Pairs is told
+            self._pairs()
 
     def _guarded(self, handle: Callable) -> Callable:
         def inside(*arguments) -> None:
