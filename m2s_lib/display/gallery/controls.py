@@ -92,9 +92,7 @@ class Controls:
             if values:
                 parts[column] = widgets.Dropdown(description=column.title(), options=[_ANY, *values])
         if has_subtitles(self.collection):
-            parts["said"] = widgets.Text(
-                description="Said in it", placeholder="subtitle words", **late
-            )
+            parts["said"] = widgets.Text(description="Said in it", placeholder="subtitle words", **late)
         parts["own_film"] = widgets.Checkbox(description="own film too", indent=False)
         return parts | {"one_per_film": widgets.Checkbox(description="one result per film", indent=False)}
 
