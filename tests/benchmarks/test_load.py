@@ -16,9 +16,9 @@ from m2s_lib.films.store.shot_store import open_stores
 from tests.conftest import ROOT
 from tests.helpers.load_stages import STAGES
 
-SIZES = (80, 160)
-LONG = (600, 600)  # shots of a film: its features, 1.2 MB, stand out from what a process's memory varies by
-MB_A_FILM = 1.2  # so none of the stages may hold every film's; 08 keeps what it searches, two thirds of it
+SIZES = (40, 120)
+LONG = (400, 400)  # shots of a film: its features, 0.8 MB, stand out from what a process's memory varies by
+MB_A_FILM = 0.8  # so none of the stages may hold every film's; 08 keeps what it searches, two thirds of it
 
 
 def test_films_are_the_same_however_many_there_are(tmp_path):
@@ -75,7 +75,7 @@ def test_one_size_has_no_growth(capsys):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_memory_and_open_files_do_not_grow_with_the_films(tmp_path):
-    """Twice the films, in processes side by side, with fewer open files than the larger run has films."""
+    """Three times the films, in processes side by side, with fewer open files than the larger run has films."""
     running = []
     for films in SIZES:
         run_dir = tmp_path / str(films)
