@@ -137,6 +137,8 @@ def loss_curves(log: pd.DataFrame):
             axes.plot(line["step"], smooth, color=OKABE_ITO[0], linewidth=1.6)
         axes.set(xlabel="step", ylabel=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(line) == 1:
+            axes.set_xticks(line["step"])
         axes.set_title(_CURVES[name], loc="left")
         if name == "accuracy":
             axes.set_ylim(0, 1.02)

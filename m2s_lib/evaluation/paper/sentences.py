@@ -8,7 +8,7 @@ import pandas as pd
 from m2s_lib.evaluation.paper.claims import NOT_MEASURABLE, ONE_REPEAT
 from m2s_lib.evaluation.paper.repeats import FIRST
 from m2s_lib.evaluation.results import EMBEDDED_FILMS
-from m2s_lib.words import counted
+from m2s_lib.words import counted, encoder_words
 
 
 def three_sentences(measured: pd.DataFrame, claims: pd.DataFrame, primaries: pd.DataFrame) -> list[str]:
@@ -54,8 +54,18 @@ def _seen(measured: pd.DataFrame, claims: pd.DataFrame, primaries: pd.DataFrame)
         best = first.groupby("encoder")["value"].mean().sort_values()
         ours = best[best.index.str.startswith("ours")]
         name, value = (ours if len(ours) else best).index[-1], (ours if len(ours) else best).iloc[-1]
-        return f"the nearest scene of another film has the query's theme for {value:.0%} of scenes by {name}."
+        text = f"the nearest scene of another film has the query's theme for {value:.0%} of scenes by {name}"
+        return f"{text}{_against(value, best.drop(name))}."
     return f"{counted(len(measured), 'result')} of {counted(measured['task'].nunique(), 'task')}."
+
+
+def _against(value: float, others: pd.Series) -> str:
+    """What the best of the other encoders has beside it; '' without any. Values ascend."""
+    if not len(others):
+        return ""
+    points = 100 * (others.iloc[-1] - value)
+    words = f"{abs(points):.0f} points {'more' if points > 0 else 'less'}"
+    return f"; {encoder_words(others.index[-1])}, the best of the others, has {others.iloc[-1]:.0%}, {words}"
 
 
 def _by_verdict(judged: pd.DataFrame, column: str) -> str:

@@ -24,7 +24,12 @@ def retrieval(*values, **more) -> pd.DataFrame:
 def test_one_world_says_what_the_nearest_scene_shares():
     others = [retrieval(0.9, encoder="E_movie mean"), retrieval(0.1, split=HELD_OUT)]
     seen, sure, not_said = three(pd.concat([retrieval(0.64), *others]))
-    assert "the query's theme for 64% of scenes by ours (co-watch)" in seen
+    assert (
+        "the query's theme for 64% of scenes by ours (co-watch); film model (E_movie) mean, the best of"
+        in seen
+    )
+    assert seen.endswith(" the others, has 90%, 26 points more.")
+    assert three(retrieval(0.64))[0].endswith("64% of scenes by ours (co-watch).")
     assert "1 world, 1 setting; one repeat has no interval" in sure
     assert "drawn films" in not_said
 
