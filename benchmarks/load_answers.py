@@ -76,7 +76,7 @@ def _gallery(run_dir: Path, rng: np.random.Generator) -> Iterator[tuple[str, Cal
     """The gallery of notebook 08 and what is done with it."""
     from m2s_lib.display.gallery import state as states
     from m2s_lib.display.gallery.gallery import Gallery
-    from m2s_lib.stages.gather import read_collection
+    from m2s_lib.stages.screens import read_collection
 
     collection = read_collection(run_dir)
     beside = collection.encoders[-1]

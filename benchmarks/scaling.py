@@ -25,7 +25,8 @@ from benchmarks.film_paths import SHOT, SIDE, made_up_film
 from benchmarks.load_films import watch_log, write_store
 from benchmarks.plan import Machine, gpu_rates, plan, readable_plan
 from benchmarks.setting import Setting, film_like
-from m2s_lib.display.style import OKABE_ITO, WIDTH, new_figure, safe_text, styled
+from m2s_lib.display.palette import OKABE_ITO
+from m2s_lib.display.style import WIDTH, new_figure, safe_text, styled
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.retrieval.index import search
 from m2s_lib.films.similarity.similar_films import similar_films

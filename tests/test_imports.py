@@ -2,6 +2,8 @@
 
 import ast
 import graphlib
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -42,6 +44,15 @@ def _imports() -> dict[str, set[str]]:
         name: set().union(*(imported(node) for node in ast.walk(ast.parse(path.read_text())))) - {name}
         for name, path in names.items()
     }
+
+
+def test_the_page_opens_without_what_its_first_tab_does_not_need():
+    code = (
+        "import sys; from m2s_lib.runs.report.gallery_page import CELL; exec(CELL[: CELL.index('run_dir')]); "
+    )
+    code += "print({'torch', 'matplotlib', 'scipy', 'sklearn', 'plotly', 'nbformat'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
+    assert done.stdout == "set()\n", done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")

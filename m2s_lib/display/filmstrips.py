@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from m2s_lib.display.style import NO_PICTURES, placeholder, timecode_pair
+from m2s_lib.display.palette import GREY
+from m2s_lib.display.text import NO_PICTURES, timecode_pair
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 
@@ -113,6 +114,25 @@ def resize(frame: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
         return frame
     picture = Image.fromarray(np.ascontiguousarray(frame))
     return np.asarray(picture.resize((width_px, height_px), Image.Resampling.LANCZOS))
+
+
+def placeholder(height: int, width: int, text: str = NO_PICTURES) -> np.ndarray:
+    """A quiet grey picture uint8 [height, width, 3] that says why there is no picture."""
+    from matplotlib import font_manager
+    from PIL import Image, ImageDraw, ImageFont
+
+    if height < 1 or width < 1:
+        raise M2SError(f"a picture of {height} x {width} px cannot be drawn: both sides need at least 1 px")
+    picture = Image.new("RGB", (width, height), "#ececec")
+    draw = ImageDraw.Draw(picture)
+    font_path = font_manager.findfont("DejaVu Sans")
+    for size in range(min(16, max(5, height // 3)), 4, -1):
+        font = ImageFont.truetype(font_path, size)
+        if draw.textlength(text, font=font) <= 0.95 * width:
+            draw.text((width / 2, height / 2), text, fill=GREY, font=font, anchor="mm")
+            break
+    draw.rectangle((0, 0, width - 1, height - 1), outline="#c4c4c4")
+    return np.asarray(picture)
 
 
 def timecode_range(store: ShotStore, start: int, n: int) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from m2s_lib.display.export import KINDS
 from m2s_lib.display.filmstrips import check_scene, proportions, shown_frames, start_times, timecode_range
 from m2s_lib.display.playback import Clip
-from m2s_lib.display.style import NO_PICTURES, escape_html, timecode
+from m2s_lib.display.text import NO_PICTURES, escape_html, timecode
 from m2s_lib.films.store.shot_store import ShotStore
 
 STRIP_PX = 120  # height of a keyframe in a filmstrip

@@ -16,7 +16,7 @@ from m2s_lib.display.panel import Panel, error_words, guarded
 from m2s_lib.display.playback import Clip
 from m2s_lib.display.scene_html import button_html, clip_html, messages_html, picture_html
 from m2s_lib.display.screen_state import Films, SceneKey, ScreenState
-from m2s_lib.display.style import escape_html
+from m2s_lib.display.text import escape_html
 from m2s_lib.films.store.shot_store import ShotStore
 
 _LARGE_PX = 540  # height of a picture over the page

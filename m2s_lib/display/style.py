@@ -1,13 +1,10 @@
-"""One look for every figure: sizes, colours, safe text, timecodes, the picture for films without pixels."""
+"""One look for every figure: sizes, fonts, safe text."""
 
 import base64
 import contextlib
 import functools
-import html
 import io
-import math
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator
 
 import matplotlib as mpl
@@ -16,15 +13,10 @@ from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg, get_hinting_flag
 from matplotlib.figure import Figure
 
-from m2s_lib.errors import M2SError
+from m2s_lib.display.palette import OKABE_ITO, SEQUENTIAL
+from m2s_lib.display.text import shorten
 
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-ARROW = "#E69F00"  # the orange arrow of the paper's figures
-RIGHT, WRONG = "#0072B2", "#D55E00"  # always beside a tick or a cross, never colour alone
-GREY = "#5f6368"  # notes; 5.9:1 against white
-SEQUENTIAL = "viridis"
 WIDTH = 9.0  # inches of a full-width figure: 900 px at 100 dpi, where 9 pt is 12.5 px
-NO_PICTURES = "no pictures: features only"
 _FAMILIES = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei",
 "Hiragino Sans",
              "Yu Gothic", "Microsoft YaHei", "Arial Unicode MS", "Droid Sans Fallback")  # fmt: skip
@@ -197,64 +189,3 @@ def _drawable(value: object) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("$", r"\$")
-
-
-def shorten(text: str, width: int) -> str:
-    """Cut `text` to `width` columns, '…' included; 0 leaves it whole."""
-    columns = [2 if unicodedata.east_asian_width(ch) in "WF" else 1 for ch in text]
-    if not width or sum(columns) <= width:
-        return text
-    kept, used = 0, 1
-    while kept < len(text) and used + columns[kept] <= width:
-        used += columns[kept]
-        kept += 1
-    return text[:kept].rstrip() + "…"
-
-
-def escape_html(value: object) -> str:
-    """Text for HTML, inside elements and attributes alike."""
-    return html.escape(str(value), quote=True)
-
-
-def timecode(seconds: float) -> str:
-    """Seconds as h:mm:ss, rounded down as players do; '' when unknown.
-
-    >>> timecode(3725.9)
-    '1:02:05'
-    """
-    if not math.isfinite(seconds):
-        return ""
-    whole = max(0, int(seconds))
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def timecode_pair(start_s: float, end_s: float) -> str:
-    """'mm:ss-mm:ss', or 'h:mm:ss-h:mm:ss' from the first hour on; '' when either is unknown.
-
-    >>> timecode_pair(61, 75.5)
-    '01:01-01:15'
-    """
-    first, last = timecode(start_s), timecode(end_s)
-    if not first or not last:
-        return ""
-    if last.startswith("0:"):
-        return f"{first[2:]}-{last[2:]}"
-    return f"{first}-{last}"
-
-
-def placeholder(height: int, width: int, text: str = NO_PICTURES) -> np.ndarray:
-    """A quiet grey picture uint8 [height, width, 3] that says why there is no picture."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    if height < 1 or width < 1:
-        raise M2SError(f"a picture of {height} x {width} px cannot be drawn: both sides need at least 1 px")
-    picture = Image.new("RGB", (width, height), "#ececec")
-    draw = ImageDraw.Draw(picture)
-    font_path = font_manager.findfont("DejaVu Sans")
-    for size in range(min(16, max(5, height // 3)), 4, -1):
-        font = ImageFont.truetype(font_path, size)
-        if draw.textlength(text, font=font) <= 0.95 * width:
-            draw.text((width / 2, height / 2), text, fill=GREY, font=font, anchor="mm")
-            break
-    draw.rectangle((0, 0, width - 1, height - 1), outline="#c4c4c4")
-    return np.asarray(picture)

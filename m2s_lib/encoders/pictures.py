@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from m2s_lib.encoders.names import FORMS
 from m2s_lib.errors import M2SError
 
-FORMS = "imagenet, timm:NAME, open_clip:ARCH/WEIGHTS or open_clip:FOLDER"
 _BATCH = 64  # pictures encoded at once
 
 
@@ -132,11 +132,6 @@ def _digest(model: nn.Module) -> str:
     for tensor in model.state_dict().values():
         crc = zlib.crc32(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy(), crc)
     return f"{crc:08x}"
-
-
-def is_picture_encoder(name: str) -> bool:
-    """Whether a name has one of the forms that `picture_encoder` knows."""
-    return name == "imagenet" or name.startswith(("timm:", "open_clip:"))
 
 
 def picture_encoder(

@@ -125,10 +125,5 @@ def prediction_table(
     return table.assign(**keys)[list(PREDICTION_COLUMNS)]
 
 
-def counted(n: int, word: str) -> str:
-    """'1 number', '2 numbers', '1,234 numbers'."""
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
-
-
 def _text(value) -> str:
     return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)

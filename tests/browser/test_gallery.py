@@ -3,7 +3,7 @@
 import pytest
 
 from m2s_lib.io import write_json
-from m2s_lib.stages.gather import read_collection
+from m2s_lib.stages.screens import read_collection
 from tests.helpers.lab_pages import least_contrast, measured_ms, open_notebook, run_all, watch
 from tests.helpers.servers import start_page, status_of
 
@@ -83,6 +83,7 @@ def test_filters_and_the_second_encoder(gallery, finished_run):
 def test_a_stretch_of_a_file_is_asked_and_plays(gallery, finished_run):
     page, collection = gallery, read_collection(finished_run)
     film = next(p for p in collection.media.values() if p)
+    page.locator(".m2s-retrieval button.m2s-file").click()
     page.fill(".m2s-retrieval .m2s-path input", film)
     page.fill(".m2s-retrieval .m2s-to input", "12")
     page.locator(".m2s-retrieval button.m2s-clip").click()

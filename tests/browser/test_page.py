@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from m2s_lib.stages.gather import read_collection
+from m2s_lib.stages.screens import read_collection
 from tests.helpers.lab_pages import least_contrast, measured_ms, watch
 from tests.helpers.servers import start_page
 
@@ -26,8 +26,8 @@ def server(finished_run, tmp_path_factory):
 def visit(open_page, server):
     """Opens the page at a place of its address, in a window of some width."""
 
-    def visit(place: str = "", width: int = 1400, of=server):
-        page = open_page(width=width)
+    def visit(place: str = "", width: int = 1400, of=server, **size):
+        page = open_page(width=width, **size)
         page.goto(f"{of.url}/?token={of.token}#{place}")
         page.wait_for_selector(".m2s-tab[aria-current]", timeout=120_000)
         return page
@@ -114,14 +114,25 @@ def test_search_filters_and_one_result_per_film(visit, collection):
     assert all(genre in of_film[film].split("|") for film in kept)
 
 
+def test_the_first_result_is_on_a_small_screen(visit):
+    page = visit("tab=search", width=760, height=900)
+    first = page.locator(".m2s-retrieval .m2s-result img").first
+    first.wait_for()
+    page.wait_for_function(
+        "y => document.querySelector('.m2s-result img').getBoundingClientRect().bottom < y", arg=900
+    )
+    page.locator(".m2s-retrieval button.m2s-file").click()  # the rest is there when it is asked for
+    page.wait_for_selector(".m2s-retrieval .m2s-path input >> visible=true")
+
+
 def test_the_map_shows_what_is_pointed_at_and_clicked(visit, collection):
     page = visit("tab=map")
-    page.wait_for_selector(".js-plotly-plot .gl-container canvas", state="attached", timeout=60_000)
+    page.wait_for_selector(".js-plotly-plot .point", timeout=60_000)
     row = collection.plane[:, 0].argmax()
     scene = collection.scenes.iloc[row]
     page.mouse.move(*dot(page, int(row)))
     page.wait_for_selector(f".hoverlayer >> text={collection.titles[scene.film_id]}")
-    watch(page, ".m2s-scene-map")
+    watch(page, "[aria-label='the chosen scene']")  # the pictures, not the map's ring, which comes later
     page.mouse.down()
     page.mouse.up()
     page.wait_for_selector(".m2s-scene-map .m2s-strip")
@@ -162,7 +173,7 @@ def test_every_tab_is_readable_and_fits(visit, finished_run, tmp_path, theme):
             ("films", "img"),
             ("pairs", ".m2s-strip"),
             ("search", ".m2s-result"),
-            ("map", "canvas"),
+            ("map", ".js-plotly-plot"),
         ):
             open_tab(page, tab)
             page.wait_for_selector(f".m2s-page > :not(.m2s-hidden) {shown} >> visible=true", timeout=60_000)

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from m2s_lib.display.filmstrips import GAP, filmstrip, poster_shot, shown_frames, timecode_range
-from m2s_lib.display.style import placeholder
+from m2s_lib.display.filmstrips import GAP, filmstrip, placeholder, poster_shot, shown_frames, timecode_range
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore, write_shots
 from tests.helpers.display_stores import colour, make_store

@@ -11,19 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from m2s_lib.display.style import (
-    NO_PICTURES,
-    escape_html,
-    new_figure,
-    placeholder,
-    safe_text,
-    shorten,
-    styled,
-    text_at,
-    timecode,
-    timecode_pair,
-    use_style,
-)
+from m2s_lib.display.filmstrips import placeholder
+from m2s_lib.display.style import new_figure, safe_text, styled, text_at, use_style
+from m2s_lib.display.text import NO_PICTURES, escape_html, shorten, timecode, timecode_pair
 from m2s_lib.errors import M2SError
 
 

@@ -16,7 +16,7 @@ from m2s_lib.runs.pipeline.pipeline import StageFailed
 from m2s_lib.runs.project import stage_names
 from m2s_lib.runs.records.record import RECORD
 from m2s_lib.runs.report.report import summary_table, write_report
-from m2s_lib.stages.gather import read_collection
+from m2s_lib.stages.screens import read_collection
 from tests.conftest import ROOT
 from tests.helpers.notebook_runs import (
     SMALL,

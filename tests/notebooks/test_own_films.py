@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from m2s_lib.io import read_json, read_parquet
-from m2s_lib.stages.gather import read_collection
+from m2s_lib.stages.screens import read_collection
 from tests.conftest import ROOT
 from tests.helpers.videos import render
 

@@ -284,7 +284,7 @@ def test_the_settings_are_table_1(profile):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_profiles_hold_values_that_the_method_accepts(profile):
     """The grammar of parameters knows one value at a time; these belong together."""
-    from m2s_lib.encoders.pictures import is_picture_encoder
+    from m2s_lib.encoders.names import is_picture_encoder
     from m2s_lib.films.video.decoding import ScanConfig
     from m2s_lib.method.movie_pooling import Pooling
     from m2s_lib.method.movie_similarity import MovieTrainConfig

@@ -13,8 +13,8 @@ from m2s_lib.display.scene_html import (
     shot_time,
 )
 from m2s_lib.display.screen import Players
-from m2s_lib.display.style import escape_html
-from m2s_lib.display.words import encoder_words, nearness_words
+from m2s_lib.display.text import escape_html
+from m2s_lib.words import encoder_words, nearness_words
 
 BUTTONS = (  # act, words, what the button says when pointed at
     ("previous", "◀ previous pair", "the next better marked scene pair; key p"),

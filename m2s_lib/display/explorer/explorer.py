@@ -20,8 +20,8 @@ from m2s_lib.display.export import KINDS
 from m2s_lib.display.panel import headless
 from m2s_lib.display.screen import Players, Screen, fields, set_options
 from m2s_lib.display.screen_state import Films, SceneKey, play
-from m2s_lib.display.words import encoder_words
 from m2s_lib.errors import M2SError
+from m2s_lib.words import encoder_words
 
 __all__ = ["Explorer", "ScenePairs", "explore", "explorer_figure"]
 

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anywidget
-import matplotlib as mpl
 import numpy as np
 import traitlets
 
 from m2s_lib.display.explorer.data import PairScores, ScenePairs
 from m2s_lib.display.explorer.state import KEYS, ExplorerState, marked_cells
 from m2s_lib.display.filmstrips import proportions, start_times
+from m2s_lib.display.palette import SEQUENTIAL
 from m2s_lib.display.panel import PANEL_CSS
 from m2s_lib.display.scene_html import thumbnail
-from m2s_lib.display.style import SEQUENTIAL, timecode
-from m2s_lib.display.words import encoder_words
+from m2s_lib.display.text import timecode
 from m2s_lib.films.store.shot_store import ShotStore
+from m2s_lib.words import encoder_words
 
 HERE = Path(__file__).parent  # of the script and its style sheet
 _AXIS_PX = 76  # height of a keyframe at the pointer; along the axes they are smaller
@@ -24,6 +24,8 @@ _LEVELS = 65_535  # B is shown in so many steps; what is written beside it is ex
 
 def palette_hex() -> str:
     """The figures' colours, 256 of six hexadecimal digits each."""
+    import matplotlib as mpl
+
     colours = np.round(255 * mpl.colormaps[SEQUENTIAL](np.arange(256))[:, :3]).astype(np.uint8)
     return colours.tobytes().hex()
 

@@ -8,9 +8,10 @@ from m2s_lib.display.explorer.state import ExplorerState, chosen, open_state
 from m2s_lib.display.figures.base import LINE, MARGIN, Page, fitted, scene_strip
 from m2s_lib.display.figures.plots import largest_of, mark_pairs
 from m2s_lib.display.filmstrips import timecode_range
+from m2s_lib.display.palette import GREY
 from m2s_lib.display.scene_html import shot_time
-from m2s_lib.display.style import GREY, WIDTH, axes_at, safe_text, styled
-from m2s_lib.display.words import encoder_words
+from m2s_lib.display.style import WIDTH, axes_at, safe_text, styled
+from m2s_lib.words import encoder_words
 
 _MAP, _TALLEST = 5.2, 4.0  # inches: width of B, and its height at most
 _LEFT, _BELOW, _BAR = 0.75, 0.45, 0.12  # inches: room for times and names, width of the colour bar

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from m2s_lib.display.filmstrips import filmstrip
-from m2s_lib.display.style import GREY, WIDTH, new_figure, picture_at, text_at
+from m2s_lib.display.palette import GREY
+from m2s_lib.display.style import WIDTH, new_figure, picture_at, text_at
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 

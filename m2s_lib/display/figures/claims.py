@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.display.figures.base import LINE, MARGIN, Page
-from m2s_lib.display.style import GREY, RIGHT, WIDTH, WRONG, axes_at, styled
-from m2s_lib.display.words import encoder_words, row_words
+from m2s_lib.display.palette import GREY, RIGHT, WRONG
+from m2s_lib.display.style import WIDTH, axes_at, styled
 from m2s_lib.errors import M2SError
+from m2s_lib.words import encoder_words, row_words
 
 _COLOURS = {"shown": RIGHT, "opposite": WRONG}
 _WORDS = 5.0  # inches of the words at the left of the differences

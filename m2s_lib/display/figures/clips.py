@@ -8,10 +8,11 @@ import pandas as pd
 
 from m2s_lib.display.figures.base import FRAME_PX, LINE, MARGIN, Page, fitted, scene_strip, store_of
 from m2s_lib.display.filmstrips import GAP, filmstrip, frame_width
-from m2s_lib.display.style import GREY, RIGHT, WIDTH, WRONG, styled
-from m2s_lib.display.words import encoder_words, plain_words
+from m2s_lib.display.palette import GREY, RIGHT, WRONG
+from m2s_lib.display.style import WIDTH, styled
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
+from m2s_lib.words import encoder_words, plain_words
 
 _NOTES = 2.6  # inches of the words beside a strip
 _LOW = 0.55  # inches of one keyframe at most where two encoders share the page
@@ -54,14 +55,14 @@ def predictions_figure(
         )
         height = fitted(strip, width)
         page.strip(strip, MARGIN, width, height, f"{row['film_id']} {row['label']}")
-        page.text(left, f"label: {plain_words(row['label'])}", _NOTES)
-        for line, (words, same) in enumerate(lines, start=1):
+        down = LINE * page.lines(left, f"label: {plain_words(row['label'])}", _NOTES)
+        for words, same in lines:
             colour = RIGHT if same else WRONG
-            page.text(left, words, _NOTES, line * LINE, weight="bold", color=colour)
-        page.text(left, row.get("title", row["film_id"]), _NOTES, (1 + len(lines)) * LINE, color=GREY)
+            down += LINE * page.lines(left, words, _NOTES, down, weight="bold", color=colour)
+        page.text(left, row.get("title", row["film_id"]), _NOTES, down, color=GREY)
         right += bool(lines) and lines[0][1]
         predicted |= bool(lines)
-        page.top += max(height, (2 + len(lines)) * LINE) + 0.14
+        page.top += max(height, down + LINE) + 0.14
     count = f" and the prediction; {right} of {len(rows)} are right." if predicted else "."
     heading = f", {what}" if what else ""
     return page.finish(f"{len(rows)} clips as filmstrips{heading}, each with its label{count}")
@@ -118,7 +119,7 @@ def found_by_figure(
             ends.append(page.top)
         page.top = max(ends) + 0.2
         count += len(results[names[0]])
-    counted = ", ".join(f"{name} {n} of {count}" for name, n in right.items())
+    counted = ", ".join(f"{encoder_words(name)} {n} of {count}" for name, n in right.items())
     return page.finish(
         f"{len(queries)} query clips and the nearest by each encoder; with the query's label: {counted}."
     )

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.display.figures.base import caption_below
-from m2s_lib.display.style import GREY, OKABE_ITO, WIDTH, axes_at, new_figure, safe_text, styled, text_at
-from m2s_lib.display.words import encoder_words, plain_words
+from m2s_lib.display.palette import GREY, OKABE_ITO
+from m2s_lib.display.style import WIDTH, axes_at, new_figure, safe_text, styled, text_at
 from m2s_lib.errors import M2SError
+from m2s_lib.words import encoder_words, plain_words
 
 _LARGEST = 1000  # cells of a heat map's side; larger ones are drawn by the maximum of neighbouring cells
+_FEW = 8  # points of a curve that are drawn as dots, too
 _CURVES = {
     "loss": "loss (nats)",
     "accuracy": "accuracy among the queue's keys",
@@ -127,11 +129,14 @@ def loss_curves(log: pd.DataFrame):
         axes = fig.add_subplot(down, across, i + 1)
         line = log[["step", name]].dropna()
         many = len(line) > 200
-        axes.plot(line["step"], line[name], color=OKABE_ITO[4 if many else 0], linewidth=0.6 if many else 1.4)
+        dots = "o" if len(line) <= _FEW else ""  # a line of one point would not be seen
+        thin = {"color": OKABE_ITO[4 if many else 0], "linewidth": 0.6 if many else 1.4}
+        axes.plot(line["step"], line[name], marker=dots, markersize=4, **thin)
         if many:
             smooth = line[name].rolling(max(2, len(line) // 50), center=True, min_periods=1).mean()
             axes.plot(line["step"], smooth, color=OKABE_ITO[0], linewidth=1.6)
         axes.set(xlabel="step", ylabel=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_title(_CURVES[name], loc="left")
         if name == "accuracy":
             axes.set_ylim(0, 1.02)
@@ -229,7 +234,7 @@ def precision_bars(table: pd.DataFrame, chance: float | None = None, what: str =
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
     caption_below(fig, f"Bar: mean, line: 95 % interval.{_counts(table)}")
     values = ", ".join(
-        f"{r.encoder}{'' if metrics == [None] else ' ' + str(r.metric)} {_percent(r.value)}"
+        f"{encoder_words(r.encoder)}{'' if metrics == [None] else ' ' + str(r.metric)} {_percent(r.value)}"
         for r in table.itertuples()
     )
     fig.m2s_alt = f"Bars of {what}: {values}{'' if chance is None else f'; chance {_percent(chance)}'}."

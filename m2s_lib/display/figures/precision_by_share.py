@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from m2s_lib.display.style import GREY, OKABE_ITO, WIDTH, new_figure, safe_text, styled
-from m2s_lib.display.words import plain_words, row_words
+from m2s_lib.display.palette import GREY, OKABE_ITO
+from m2s_lib.display.style import WIDTH, new_figure, safe_text, styled
 from m2s_lib.errors import M2SError
+from m2s_lib.words import counted, plain_words, row_words
 
 _MARKS = ("o", "s", "^", "D", "v", "P")
 PAPERS_SHARE = 0.5  # that it keeps of what the greedy pass selects (section 4.1.2)
@@ -71,11 +72,14 @@ def themes_figure(table: pd.DataFrame):
     axes.set_xlim(0, 1.02)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_xlabel("share of pairs with the same theme, by the theme of the first scene")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.45 / (0.28 * len(order) / 2 + 0.5)), ncols=4)
-    fig.set_layout_engine("tight")
+    handles, texts = axes.get_legend_handles_labels()
+    fig.legend(handles, texts, loc="lower center", ncols=4)
+    rows = -(-len(names) // 4)
+    fig.set_layout_engine("tight", rect=(0, 0.22 * rows / fig.get_figheight(), 1, 1))
     best = single.loc[single["precision"].idxmax()]
     fig.m2s_alt = (
-        f"{len(order)} themes by {len(names)} kinds of metadata; highest {best['precision']:.2f} for "
-        f"{best['theme']} by {best['metadata']}, lowest {single['precision'].min():.2f}."
+        f"{counted(len(order), 'theme')} by {counted(len(names), 'kind')} of metadata; highest "
+        f"{best['precision']:.2f} for {plain_words(best['theme'])} by {plain_words(best['metadata'])}, lowest "
+        f"{single['precision'].min():.2f}."
     )
     return fig

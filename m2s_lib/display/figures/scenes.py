@@ -7,10 +7,11 @@ import pandas as pd
 
 from m2s_lib.display.figures.base import LINE, MARGIN, Page, fitted, scene_strip
 from m2s_lib.display.filmstrips import timecode_range
-from m2s_lib.display.style import ARROW, GREY, OKABE_ITO, RIGHT, WIDTH, WRONG, axes_at, styled
-from m2s_lib.display.words import encoder_words, plain_words
+from m2s_lib.display.palette import ARROW, GREY, OKABE_ITO, RIGHT, WRONG
+from m2s_lib.display.style import WIDTH, axes_at, styled
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
+from m2s_lib.words import counted, encoder_words, plain_words
 
 _SIDE = 1.6  # inches beside two strips: arrow, rank, score, themes
 _NOTES = 2.4  # inches beside the strip of a neighbour
@@ -79,8 +80,13 @@ def _draw_pair(page: Page, row, stores, titles, themes: tuple[str, str] | None) 
         times = timecode_range(stores[film], int(shot), n)
         page.strip(strip, left, width, height, f"{film} {times}")
         where = times if times.startswith("shot") else f"{times}, from shot {shot}"
+        right = left + height * strip.shape[1] / strip.shape[0]  # of the pictures
+        below = {"size": 8, "color": GREY, "down": height + 0.03}
         page.text(left, titles.get(film, film), 0.68 * width, height + 0.03, size=8)
-        page.text(left + width, where, 0.3 * width, height + 0.03, size=8, color=GREY, ha="right")
+        if right > left + 0.9 * width:
+            page.text(left + width, where, 0.3 * width, ha="right", **below)
+        else:
+            page.text(right + 0.15, where, 0.3 * width, **(below | {"down": height / 2 - 0.08}))
         if themes:
             page.text(MARGIN, plain_words(themes[k]), 1.15, height / 2 - 0.08, size=8)
         page.top += height + LINE + 0.05
@@ -114,8 +120,8 @@ def _pairs_alt(blocks: Mapping[str, pd.DataFrame], every: pd.DataFrame, titles: 
     a, b = (titles.get(f, f) for f in films.iloc[0])
     between = f"{a} and {b}" if len(films) == 1 else f"{len(films)} film pairs"
     parts = [
-        f"{name + ': ' if name else ''}{len(t)} scene pairs, scores {t['score'].max():.3g} to "
-        f"{t['score'].min():.3g}"
+        f"{encoder_words(name) + ': ' if name else ''}{counted(len(t), 'scene pair')}, scores "
+        f"{t['score'].max():.3g} to {t['score'].min():.3g}"
         for name, t in blocks.items()
         if len(t)
     ]
@@ -153,7 +159,7 @@ def retrieval_figure(
         right += bool(same)
         _draw_scene(page, row, f"{i} · distance {row['distance']:.3g}", given, same, stores, titles)
     alike = label and "label" in results
-    counted = f"; {right} of {len(results)} have the query's label {label}" if alike else ""
+    counted = f"; {right} of {len(results)} have the query's label {plain_words(label)}" if alike else ""
     title = titles.get(query["film_id"], query["film_id"])
     return page.finish(f"Query scene from {title} and its {len(results)} nearest scenes{counted}.")
 

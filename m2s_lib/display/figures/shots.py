@@ -5,20 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m2s_lib.display.filmstrips import frame_width, proportions, resize, shown_frames
-from m2s_lib.display.style import (
-    GREY,
-    NO_PICTURES,
-    OKABE_ITO,
-    WIDTH,
-    axes_at,
-    new_figure,
-    picture_at,
-    placeholder,
-    styled,
-    text_at,
-    timecode,
-)
+from m2s_lib.display.filmstrips import frame_width, placeholder, proportions, resize, shown_frames
+from m2s_lib.display.palette import GREY, OKABE_ITO
+from m2s_lib.display.style import WIDTH, axes_at, new_figure, picture_at, styled, text_at
+from m2s_lib.display.text import NO_PICTURES, timecode
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 

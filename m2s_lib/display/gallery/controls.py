@@ -14,7 +14,7 @@ from m2s_lib.display.gallery.data import (
 )
 from m2s_lib.display.gallery.state import MOST
 from m2s_lib.display.screen import fields, set_options
-from m2s_lib.display.words import encoder_words, plain_words
+from m2s_lib.words import encoder_words, plain_words
 
 NONE = ("none", "")
 _ANY = ("any", "")
@@ -51,6 +51,8 @@ class Controls:
         if not visitors:
             self.parts["explorer"].on_click(lambda _: tell("explorer", None))
         self.box = fields(self.parts)
+        self.parts["file"].observe(lambda change: self._fold(not change["new"]), "value")
+        self._fold(True)
 
     def _query(self) -> dict[str, widgets.Widget]:
         """What is asked: words where an encoder knows them, or a scene of a film."""
@@ -58,17 +60,18 @@ class Controls:
         hint = {"placeholder": "what is to be seen", "continuous_update": False}
         words = {"text": widgets.Text(description="Words", **hint)} if self.collection.words_encoder else {}
         return words | {
-            "search": widgets.Text(description="Find a film", placeholder="words of its title"),
+            "search": widgets.Text(description="Find a film", placeholder="title words"),
             "film": widgets.Dropdown(description="Query film", options=films),
             "scene": widgets.Dropdown(description="Scene at", options=[("", 0)]),
             "explorer": _button("explorer's scene", 'what "use as query" in 03 handed over'),
         }
 
     def _file(self) -> dict[str, widgets.Widget]:
-        """What is asked otherwise: a stretch of a file."""
+        """What is asked otherwise: a stretch of a file; folded away until somebody wants it."""
         seconds = {"min": 0, "max": 1e6, "step": 1}
         return {
-            "path": widgets.Text(description="Or a file", placeholder="path of a video"),
+            "file": widgets.ToggleButton(description="a file …", tooltip="ask with a stretch of a file"),
+            "path": widgets.Text(description="File", placeholder="path of a video"),
             "from": widgets.BoundedFloatText(description="From second", value=0.0, **seconds),
             "to": widgets.BoundedFloatText(description="To second", value=30.0, **seconds),
             "clip": _button("find scenes like it", "the stretch is cut into shots and becomes the query"),
@@ -82,16 +85,14 @@ class Controls:
             "encoder": widgets.Dropdown(description="Encoder", options=names),
             "second": widgets.Dropdown(description="Compare with", options=[NONE, *names]),
             "k": widgets.BoundedIntText(description="Results", value=5, min=1, max=MOST, **late),
-            "title": widgets.Text(description="In films", placeholder="words of the title", **late),
+            "title": widgets.Text(description="In films", placeholder="title words", **late),
         }
         for column in LABELS:
             values = [(plain_words(v), v) for v in list_labels(self.collection, column)]
             if values:
                 parts[column] = widgets.Dropdown(description=column.title(), options=[_ANY, *values])
         if has_subtitles(self.collection):
-            parts["said"] = widgets.Text(
-                description="Said in it", placeholder="words of the subtitles", **late
-            )
+            parts["said"] = widgets.Text(description="Said in it", placeholder="subtitle words", **late)
         parts["own_film"] = widgets.Checkbox(description="own film too", indent=False)
         return parts | {"one_per_film": widgets.Checkbox(description="one result per film", indent=False)}
 
@@ -102,10 +103,15 @@ class Controls:
             film, list_films(self.collection, self.parts["search"].value, film.value or ""), film.value
         )
 
+    def _fold(self, folded: bool) -> None:
+        (self.box.add_class if folded else self.box.remove_class)("m2s-folded")
+
     def follow(self, state: GalleryState) -> None:
         """Set the controls to a state."""
         query = state.query
-        if not query.file:
+        if query.file:
+            self.parts["file"].value = True
+        else:
             films = list_films(self.collection, self.parts["search"].value, query.film_id)
             if query.film_id not in (f for _, f in self.parts["film"].options):
                 self.parts["film"].options = films

@@ -1,6 +1,6 @@
 """What the retrieval gallery shows: a state, and what it finds in a collection of scenes.
 
-A collection is what `m2s_lib.stages.gather.read_collection` gives, or anything with its attributes:
+A collection is what `m2s_lib.stages.screens.read_collection` gives, or anything with its attributes:
 run_dir, scenes (table film_id, shot, n_shots, start_s, end_s and, where known, words and `LABELS`), titles
 and media (by film_id), stores, encoders, scan, nearest(...), nearest_words(...) and labels(...).
 """
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.display.screen_state import Films, SceneKey, ScreenState
-from m2s_lib.display.style import timecode
+from m2s_lib.display.text import timecode
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 

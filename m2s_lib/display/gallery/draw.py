@@ -29,9 +29,9 @@ from m2s_lib.display.scene_html import (
     shot_time,
 )
 from m2s_lib.display.screen import Players
-from m2s_lib.display.style import escape_html
-from m2s_lib.display.words import encoder_words, nearness_words, plain_words
+from m2s_lib.display.text import escape_html
 from m2s_lib.films.store.shot_store import ShotStore
+from m2s_lib.words import encoder_words, nearness_words, plain_words
 
 CSS = Path(__file__).with_name("gallery.css").read_text("utf-8")
 _BAR = 9  # scenes of the query's film in the bar, the query in the middle

@@ -20,7 +20,7 @@ from m2s_lib.display.gallery.state import open_state
 from m2s_lib.display.panel import Panel, headless, voila
 from m2s_lib.display.screen import Players, Screen
 from m2s_lib.display.screen_state import Films
-from m2s_lib.display.words import encoder_words
+from m2s_lib.words import encoder_words
 
 __all__ = ["Gallery", "gallery_view", "open_gallery"]
 

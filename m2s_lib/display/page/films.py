@@ -13,9 +13,10 @@ from m2s_lib.display.page.tray import export_scenes
 from m2s_lib.display.scene_html import button_html, export_buttons, picture_html, shot_time
 from m2s_lib.display.screen import Players, fields
 from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
-from m2s_lib.display.style import escape_html, timecode
+from m2s_lib.display.text import escape_html, timecode
 from m2s_lib.errors import M2SError
 from m2s_lib.io import safe_name
+from m2s_lib.words import counted
 
 _LISTED, _CARDS = 20, 60  # films and scenes of a film drawn at once: what nobody sees is not decoded
 _POSTERS, _PX, _SMALL_PX = 8, 120, 96  # pictures of a film in the list, their height, that of a scene's card
@@ -118,23 +119,17 @@ def _facts(collection, film: dict) -> str:
     store = collection.stores[film["film_id"]]
     scenes, end = len(film_scenes(collection, film["film_id"])), store.shots["end_s"].iloc[-1]
     facts = [timecode(float(end)).removeprefix("0:")]
-    facts += [_count(store.n_shots, "shot"), _count(scenes, "scene")]
+    facts += [counted(store.n_shots, "shot"), counted(scenes, "scene")]
     year, genres = film.get("year"), str(film.get("genres") or "")
     facts += ["" if pd.isna(year) else str(year), genres.replace("|", ", ")]
     return " · ".join(filter(None, facts))
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n:,} {thing}" + ("" if n == 1 else "s")
 
 
 def _unread_html(films: list[dict]) -> str:
     if not films:
         return ""
     rows = "".join(f"<li><b>{escape_html(f['title'])}</b>: {escape_html(f['reason'])}</li>" for f in films)
-    return (
-        f'<section class="m2s-unread"><h3>{_count(len(films), "film")} not read</h3><ul>{rows}</ul></section>'
-    )
+    return f'<section class="m2s-unread"><h3>{counted(len(films), "film")} not read</h3><ul>{rows}</ul></section>'
 
 
 def _scenes(collection, film: str) -> list[tuple[SceneKey, str]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from m2s_lib.display.scene_html import filmstrip_html
 from m2s_lib.display.screen import Players, Screen
 from m2s_lib.display.screen_state import Films, SceneKey, ScreenState
-from m2s_lib.display.style import escape_html
+from m2s_lib.display.text import escape_html
 
 
 class CollectionScreen(Screen):

@@ -4,7 +4,9 @@ It reads finished files and starts no stage; what a visitor keeps goes into the 
 screen that is made when it is first opened; which one is open, its film and its scene stand in the address.
 """
 
+import contextlib
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
@@ -14,8 +16,6 @@ import ipywidgets as widgets
 import traitlets
 
 from m2s_lib.display.explorer import state as pair_states
-from m2s_lib.display.explorer.data import ScenePairs
-from m2s_lib.display.explorer.explorer import Explorer
 from m2s_lib.display.export import KINDS
 from m2s_lib.display.gallery import state as search_states
 from m2s_lib.display.gallery.gallery import Gallery
@@ -35,6 +35,7 @@ HERE = Path(__file__).parent  # of the script and the style sheet
 TABS = {"films": "Films", "pairs": "Pairs", "search": "Search", "map": "Map"}
 ABSENT = "The page opens here in a browser, with `make gallery`."
 _HIDDEN = "m2s-hidden"
+_LATER_S = 8  # until what comes with Pairs is imported: the films come first
 
 
 def open_page(collection, pairs: Callable[[], dict], root: str | os.PathLike = ""):
@@ -91,6 +92,14 @@ class Page:
         self.widget = widgets.VBox([self.address, self.nav, self.shelf], layout=widgets.Layout(width="100%"))
         self.widget.add_class("m2s-page")
         self.open("films")
+        later = threading.Timer(_LATER_S, self._prepare)
+        later.daemon = True
+        later.start()
+
+    def _prepare(self) -> None:
+        """What Pairs will need is imported while the visitor looks at the films."""
+        with contextlib.suppress(Exception):  # who opens Pairs is told
+            self._pairs()
 
     def _guarded(self, handle: Callable) -> Callable:
         def inside(*arguments) -> None:
@@ -133,6 +142,9 @@ class Page:
             return SceneMap(self.collection, map_states.MapState(), "scene-map", self.tray, self.ask)
         if tab == "search":
             return Gallery(self.collection, search_states.open_state(self.collection), self._root, self.tray)
+        from m2s_lib.display.explorer.data import ScenePairs
+        from m2s_lib.display.explorer.explorer import Explorer  # with matplotlib
+
         scenes = ScenePairs(**self._pairs())
         second = (*list(scenes.views)[1:], "")[0]
         return Explorer(scenes, pair_states.open_state(scenes, second=second), self.tray, self.ask)
@@ -217,7 +229,7 @@ def _shot(place: Mapping[str, str], name: str = "scene", default: int = 0) -> in
     return int(text) if text.isdigit() else default
 
 
-def _go_pairs(screen: Explorer, place: Mapping[str, str]) -> None:
+def _go_pairs(screen: Screen, place: Mapping[str, str]) -> None:
     films = (place["film"], place.get("film_b", ""))
     if films != (screen.state.film_a, screen.state.film_b):
         screen.change(pair_states.choose_films, *films)

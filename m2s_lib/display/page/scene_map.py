@@ -9,10 +9,12 @@ import pandas as pd
 
 from m2s_lib.display.gallery.data import LABELS, scene_near, title_of
 from m2s_lib.display.page.open_scene import CollectionScreen, scene_html
+from m2s_lib.display.palette import OKABE_ITO
 from m2s_lib.display.screen import Players, fields
 from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
-from m2s_lib.display.style import OKABE_ITO, escape_html, timecode
-from m2s_lib.display.words import plain_words
+from m2s_lib.display.text import escape_html, timecode
+from m2s_lib.quick_imports import quick_jsonschema
+from m2s_lib.words import plain_words
 
 _TALL_PX, _RING_PX, _EDGE = 560, 8, 0.05  # height, the ring's radius, the share that is left free
 _LATER_S = 0.1  # until the ring is drawn, so that the scene's pictures are painted first
@@ -85,14 +87,17 @@ _HINT = (
 
 def map_figure(collection):
     """All scenes as dots: a plotly FigureWidget."""
-    import plotly.graph_objects as go
+    with quick_jsonschema():
+        import plotly.graph_objects as go
+        from plotly.basewidget import BaseFigureWidget  # noqa: F401, it is this that imports jsonschema
 
     plane = collection.plane
     steps = len(_COLOURS)
     scale = [[(k + side) / steps, colour] for k, colour in enumerate(_COLOURS) for side in (0, 1)]
     size = _LARGE_PX if len(plane) <= _FEW else _SMALL_PX
     marker = {"size": size, "opacity": 0.8, "colorscale": scale, "cmin": 0, "cmax": steps}
-    dots = go.Scattergl(
+    draw = go.Scatter if len(plane) <= _FEW else go.Scattergl  # few dots are there sooner without WebGL
+    dots = draw(
         x=plane[:, 0], y=plane[:, 1], mode="markers", marker=marker, hovertext=hover_texts(collection),
         hovertemplate="%{hovertext}<extra></extra>",
     )  # fmt: skip

@@ -12,7 +12,7 @@ from m2s_lib.display.gallery.data import title_of
 from m2s_lib.display.gallery.export import scene_cuts
 from m2s_lib.display.scene_html import button_html, export_buttons, picture_html
 from m2s_lib.display.screen_state import Films, SceneKey
-from m2s_lib.display.style import escape_html
+from m2s_lib.display.text import escape_html
 from m2s_lib.errors import M2SError
 from m2s_lib.io import read_json, write_json
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.errors import M2SError
-from m2s_lib.mining.similar_scenes import keep_count
 
 Themes = Mapping[str, Sequence]
 
@@ -213,6 +212,8 @@ def precision_by_score(
     Returns:
         ratio, lowest_score (of what is kept), n_pairs, n_same, precision. No row without pairs or themes.
     """
+    from m2s_lib.mining.similar_scenes import keep_count  # with PyTorch, which labels of scenes do not need
+
     if wrong := [ratio for ratio in ratios if not 0 < ratio <= 1]:
         raise M2SError(f"ratio is {wrong[0]}: it is a share, above 0 and at most 1")
     rows = []

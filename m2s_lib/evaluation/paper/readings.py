@@ -5,6 +5,7 @@ import pandas as pd
 
 from m2s_lib.evaluation.metrics import wilson
 from m2s_lib.evaluation.paper.mining_comparison import NOT_MEASURED
+from m2s_lib.words import encoder_words, plain_words
 
 
 def read_film_pairs(pairs: pd.DataFrame, n_films: int) -> str:
@@ -12,7 +13,7 @@ def read_film_pairs(pairs: pd.DataFrame, n_films: int) -> str:
     counts = pairs.attrs.get("counts", {}).items()
     counted = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts)
     source, partners = pairs["source"].iloc[0], 2 * len(pairs) / max(n_films, 1)
-    return f"Similar by {source}: {len(pairs):,} film pairs, {partners:.1f} partners a film ({counted})."
+    return f"Similar by {plain_words(source)}: {len(pairs):,} film pairs, {partners:.1f} partners a film ({counted})."
 
 
 def read_losses(losses: pd.Series) -> str:
@@ -44,7 +45,7 @@ def read_held_out(held: pd.DataFrame, source: str) -> str:
     first = own.iloc[0]
     low, high = wilson(round(first["accuracy"] * n), n)
     return (
-        f"E_movie tells held-out {source} pairs from random ones with an area under the curve of "
+        f"E_movie tells held-out {plain_words(source)} pairs from random ones with an area under the curve of "
         f"{own['auc'].mean():.2f} (seeds {own['seed'].tolist()}, chance 0.50); the first seed is right on "
         f"{first['accuracy']:.0%} of {n} pairs ({low:.0%} to {high:.0%}, 95 % interval)."
     )
@@ -62,11 +63,11 @@ def read_precision(precision: pd.DataFrame, source: str) -> str:
             NOT_MEASURED if not len(rows) else "No scene pairs were mined: their themes cannot be compared."
         )
     own = rows.loc[source]
-    rest = [f"{name} {row['mean']:.0%}" for name, row in rows.drop(index=source).iterrows()]
+    rest = [f"{encoder_words(name)} {row['mean']:.0%}" for name, row in rows.drop(index=source).iterrows()]
     return (
-        f"{own['mean']:.0%} of the scene pairs of E_movie ({source}) share a theme ({own['ci_low']:.0%} to "
-        f"{own['ci_high']:.0%}, 95 % interval over {own['film_pairs']:.0f} film pairs and {own['seeds']:.0f} "
-        f"seeds); {', '.join(rest)}."
+        f"{own['mean']:.0%} of the scene pairs of E_movie ({plain_words(source)}) share a theme "
+        f"({own['ci_low']:.0%} to {own['ci_high']:.0%}, 95 % interval over "
+        f"{own['film_pairs']:.0f} film pairs and {own['seeds']:.0f} seeds); {', '.join(rest)}."
     )
 
 
@@ -88,6 +89,6 @@ def read_themes(by_theme: pd.DataFrame, encoder: str) -> str:
         return "No theme to count by: no scene pairs, or themes that are not known."
     best, worst = own.iloc[-1], own.iloc[0]
     return (
-        f"E_movie ({encoder}) finds {best['theme']} best ({best['n_same']} of {best['n_pairs']} pairs) and "
-        f"{worst['theme']} worst ({worst['n_same']} of {worst['n_pairs']})."
+        f"E_movie ({plain_words(encoder)}) finds {best['theme']} best ({best['n_same']} of "
+        f"{best['n_pairs']} pairs) and {worst['theme']} worst ({worst['n_same']} of {worst['n_pairs']})."
     )

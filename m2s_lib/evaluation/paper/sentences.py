@@ -7,7 +7,8 @@ import pandas as pd
 
 from m2s_lib.evaluation.paper.claims import NOT_MEASURABLE, ONE_REPEAT
 from m2s_lib.evaluation.paper.repeats import FIRST
-from m2s_lib.evaluation.results import EMBEDDED_FILMS, counted
+from m2s_lib.evaluation.results import EMBEDDED_FILMS
+from m2s_lib.words import counted
 
 
 def three_sentences(measured: pd.DataFrame, claims: pd.DataFrame, primaries: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from m2s_lib.encoders.pictures import is_picture_encoder
+from m2s_lib.encoders.names import is_picture_encoder
 from m2s_lib.errors import M2SError
 from m2s_lib.evaluation.encoders.encoders import ColourEncoder, OurSceneEncoder, embed_scenes
 from m2s_lib.evaluation.metrics import mean

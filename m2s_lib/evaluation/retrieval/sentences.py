@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from m2s_lib.evaluation.results import counted
+from m2s_lib.words import counted
 
 
 def scenes_sentence(scenes: pd.DataFrame, n_films: int, asked: int) -> str:

@@ -11,9 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import nbformat
-
 from m2s_lib.errors import M2SError
+from m2s_lib.quick_imports import quick_jsonschema
 from m2s_lib.runs.project import project_root, run_folder
 
 STAGE = "08_retrieval_gallery"
@@ -22,16 +21,19 @@ CELL = """\
 from functools import partial
 
 from m2s_lib.display.page.page import open_page
-from m2s_lib.stages.gather import read_collection, read_pair_views
+from m2s_lib.stages.screens import read_collection, read_pair_views
 
 run_dir = {run_dir!r}
 open_page(read_collection(run_dir), partial(read_pair_views, run_dir), root={root!r})
 """
+UNUSED = ["jupyterlab-plotly", "jupyterlab_pygments"]  # megabytes of scripts for outputs of other kinds
 IDLE_S = 1800  # seconds after which the kernel of a page that nobody uses ends
 
 
-def page_notebook(run_dir: str | os.PathLike) -> nbformat.NotebookNode:
+def page_notebook(run_dir: str | os.PathLike):
     """The page as the one cell that its server runs; `run_dir` is absolute."""
+    import nbformat
+
     cell = nbformat.v4.new_code_cell(CELL.format(run_dir=str(run_dir), root=str(project_root())))
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return nbformat.v4.new_notebook(cells=[cell], metadata={**kernel, "title": TITLE})
@@ -66,8 +68,9 @@ def serve(run_dir: str | os.PathLike, options: Sequence[str] = ()) -> None:
         [str(Path(__file__).parent), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     )
     try:
-        from traitlets.config import Config
-        from voila.app import Voila
+        with quick_jsonschema():
+            from traitlets.config import Config
+            from voila.app import Voila
     except ImportError as error:
         raise M2SError(f"Voilà is not installed ({error}): pip install -e '.[browser]'") from error
     config = Config()
@@ -76,6 +79,7 @@ def serve(run_dir: str | os.PathLike, options: Sequence[str] = ()) -> None:
     config.VoilaConfiguration.template = "m2s"
     config.VoilaConfiguration.allow_template_override = "NO"
     config.VoilaConfiguration.file_allowlist = ["$^"]  # no file of the folder is served
+    config.VoilaConfiguration.extension_denylist = UNUSED
     config.VoilaConfiguration.prelaunch_hook = lambda request, notebook, cwd: page_notebook(run_dir)
     config.MappingKernelManager.cull_idle_timeout = IDLE_S
     config.MappingKernelManager.cull_interval = 60

@@ -45,6 +45,16 @@ th {{ min-width: 6em; }}
 </style>
 {table}
 """
+TABLES = {  # a table's file, and what it shows
+    "table1": "Table 1: settings of the method, one changed at a time",
+    "table2": "Table 2: LVU's nine tasks",
+    "table3": "Table 3: places on MovieNet",
+    "table4": "Table 4: scene boundaries on MovieNet",
+    "table5": "Table 5: moderation",
+    "supp_table1": "Supplementary Table 1: how LVU's probes were trained",
+    "supp_table2": "Supplementary Table 2: places, searched among LVU's clips",
+    "supp_table3": "Supplementary Table 3: moderation, further models",
+}
 COLUMNS = ("figure", "file", "stage", "drawn", "alt")
 
 
@@ -62,6 +72,13 @@ def write_table(folder: Path, name: str, numbers: pd.DataFrame, shown: Styler) -
         temporary.write_text(_PAGE.format(name=name, table=table), encoding="utf-8")
     with atomic_path(folder / f"{name}.tex") as temporary:
         temporary.write_text(shown.data.to_latex(escape=True), encoding="utf-8")
+
+
+def shown_tables(folder: Path) -> dict[str, str]:
+    """The tables that `write_table` left, as HTML by what they show; their text is escaped."""
+    found = {title: folder / f"{name}.html" for name, title in TABLES.items()}
+    texts = {title: path.read_text(encoding="utf-8") for title, path in found.items() if path.is_file()}
+    return {title: text[text.index("<style type") :] for title, text in texts.items()}
 
 
 def write_figures(folder: Path, run_dir: Path, root: Path) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import os
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,6 +11,8 @@ from m2s_lib.errors import M2SError
 from m2s_lib.io import atomic_path, write_json
 from m2s_lib.runs.project import STAGE_NAME
 from m2s_lib.runs.records.record import RECORD, UNCOUNTED, read_record
+from m2s_lib.runs.report.paper_files import FIGURES, FOLDER, shown_tables
+from m2s_lib.words import encoder_words
 
 _FILES = {  # what a stage's folder may hold that the report links to
     "executed notebook": "notebook.html",
@@ -20,6 +23,7 @@ _FILES = {  # what a stage's folder may hold that the report links to
 _MATH = re.compile(  # code is left as it is; a dollar before a space or a digit ends no equation
     r"(```.*?```|`[^`]*`)|\$\$(.+?)\$\$|(?<![\\$])\$(?=\S)([^$\n]+?)(?<=[^\s\\])\$(?!\d)", re.S
 )
+_TITLES = {f"{number} {drawn}": title for title, _, number, drawn in FIGURES}  # of the paper's figures
 _FETCHED = ("require_js", "mathjax", "jquery", "mermaid_js", "mermaid_layout_elk_js", "widget_renderer")
 
 
@@ -62,10 +66,9 @@ def show(value: object) -> str:
 def summary_table(run_dir: str | os.PathLike) -> str:
     """A short table: stage, status, seconds, main metrics; then the sentences of the last stage that has some,
     and where the report is."""
-    rows, sentences = [("stage", "status", "seconds", "what came out")], []
-    for stage, record in read_stages(run_dir).items():
-        sentences = (record.get("metrics") or {}).get("sentences") or sentences
-        main = ", ".join(f"{k} {show(v)}" for k, v in headline(record).items())
+    rows, stages = [("stage", "status", "seconds", "what came out")], read_stages(run_dir)
+    for stage, record in stages.items():
+        main = ", ".join(f"{key} {value}" for key, value in _plain_headline(record))
         rows.append((stage, record.get("status", "unreadable"), _seconds(record), main))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = []
@@ -73,8 +76,20 @@ def summary_table(run_dir: str | os.PathLike) -> str:
         start = f"{stage:<{widths[0]}}  {status:<{widths[1]}}  {seconds:>{widths[2]}}  "
         wrapped = textwrap.wrap(main, 110, initial_indent=start, subsequent_indent=" " * len(start))
         lines += wrapped or [start.rstrip()]
-    said = [line for sentence in sentences for line in ["", textwrap.fill(str(sentence), 110)]]
+    said = [line for sentence in last_sentences(stages) for line in ["", textwrap.fill(str(sentence), 110)]]
     return "\n".join([*lines, *said, "", f"report: {Path(run_dir) / 'report.html'}"])
+
+
+def _plain_headline(record: dict) -> list[tuple[str, str]]:
+    """`headline` as people say it; a value that is a key, such as 'cowatch', is one of these words, too."""
+    texts = ((str(key), show(value)) for key, value in headline(record).items())
+    return [(encoder_words(k), encoder_words(v) if v.isidentifier() else v) for k, v in texts]
+
+
+def last_sentences(stages: Mapping[str, dict]) -> list[str]:
+    """What the run found, in the sentences of its last stage that has some."""
+    found = [(record.get("metrics") or {}).get("sentences") for record in stages.values()]
+    return [str(sentence) for sentence in next(filter(None, reversed(found)), [])]
 
 
 def write_summary(run_dir: str | os.PathLike) -> Path:
@@ -115,6 +130,9 @@ def write_report(run_dir: str | os.PathLike) -> Path:
     page = template.render(
         name=Path(os.path.abspath(run_dir)).name,
         done=sum(r.get("status") == "done" for r in stages.values()),
+        sentences=last_sentences(stages),
+        searched=stages.get("08_retrieval_gallery", {}).get("status") == "done",
+        tables=shown_tables(run_dir / FOLDER),
         stages=[_shown(run_dir, stage, record) for stage, record in stages.items()],
     )
     with atomic_path(run_dir / "report.html") as temporary:
@@ -128,10 +146,11 @@ def _shown(run_dir: Path, stage: str, record: dict) -> dict:
     figures = [f for f in record.get("figures") or [] if (run_dir / stage / f["png"]).is_file()]
     return {
         "name": stage,
+        "title": stage.replace("_", " "),
         "status": record.get("status", "unreadable"),
         "seconds": _seconds(record),
         "memory": "" if memory is None else f"{memory:,.0f}",
-        "headline": [(key, show(value)) for key, value in headline(record).items()],
+        "headline": _plain_headline(record),
         "links": [
             (text, quote(f"{stage}/{file}"))
             for text, file in _FILES.items()
@@ -144,7 +163,7 @@ def _shown(run_dir: Path, stage: str, record: dict) -> dict:
 
 def _shown_figure(stage: str, figure: dict) -> dict:
     return {
-        "id": figure["id"],
+        "title": _TITLES.get(f"{stage[:2]} {figure['id']}", ""),
         "image": quote(f"{stage}/{figure['png']}"),
         "alt": figure.get("alt") or f"Figure {figure['id']} of {stage}",
         "links": [(k.upper(), quote(f"{stage}/{figure[k]}")) for k in ("pdf", "csv") if figure.get(k)],

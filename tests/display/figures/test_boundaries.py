@@ -7,7 +7,7 @@ import pytest
 from m2s_lib.display.figures import boundaries_figure
 from m2s_lib.display.figures.base import FRAME_PX
 from m2s_lib.display.filmstrips import GAP, frame_width
-from m2s_lib.display.style import RIGHT, WRONG
+from m2s_lib.display.palette import RIGHT, WRONG
 from m2s_lib.errors import M2SError
 from tests.helpers.display_stores import colour, make_store
 from tests.helpers.drawn import check_layout, pictures, texts

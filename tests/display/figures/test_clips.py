@@ -41,6 +41,15 @@ def test_each_clip_has_its_label_and_a_mark(stores):
     assert "2 of 3 are right" in fig.m2s_alt
 
 
+def test_a_long_label_has_a_second_line(stores):
+    long = rows().assign(
+        prediction="Action-Crime-Adventure and more", label="Action-Crime-Adventure and more"
+    )
+    fig = predictions_figure(long, stores)
+    check_layout(fig)
+    assert not [words for words in texts(fig) if "…" in words]
+
+
 def test_a_second_encoder_has_a_line_of_its_own(stores):
     two = rows().assign(other_prediction=["hotel", "", "$school"], other_score=[0.4, np.nan, 0.8])
     fig = predictions_figure(two, stores, "place", names=("ours", "colour"))
@@ -86,4 +95,4 @@ def test_two_encoders_stand_side_by_side(stores):
     assert said.count("✓ office · 0.1") == 4
     assert said.count("✗ hotel · 0.25") == 2
     assert "ours 2 of 4" in fig.m2s_alt
-    assert "colour 2 of 4" in fig.m2s_alt
+    assert "colours 2 of 4" in fig.m2s_alt

@@ -69,6 +69,11 @@ def test_loss_curves_draw_what_is_there():
         loss_curves(log[["step", "lr"]])
 
 
+def test_a_single_point_is_seen():
+    log = pd.DataFrame({"step": [4, 5], "loss": [3.0, 2.0], "alignment": [np.nan, 0.8]})
+    assert [axes.lines[0].get_marker() for axes in draw(loss_curves(log)).axes] == ["o", "o"]
+
+
 def test_long_logs_are_smoothed():
     n = 1000
     log = pd.DataFrame({"step": range(n), "loss": np.arange(n) % 2, "alignment": 1.0, "uniformity": -2.0})

@@ -85,7 +85,7 @@ def test_themes_are_those_of_the_settings_own_metadata():
     fig = themes_figure(found)
     fig.savefig(io.BytesIO(), dpi=60)
     assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["heist", "duel"]  # the best on top
-    assert "highest 0.75 for duel by cowatch" in fig.m2s_alt
+    assert "highest 0.75 for duel by co-watch" in fig.m2s_alt
 
 
 def test_themes_without_a_chance_level():

@@ -11,7 +11,7 @@ from m2s_lib.evaluation.encoders.encoders import ColourEncoder, embed_scenes
 from m2s_lib.evaluation.retrieval.collection import read_vectors, scene_labels, write_vectors
 from m2s_lib.films.store.shot_store import open_stores
 from m2s_lib.io import write_json, write_npy, write_parquet
-from m2s_lib.stages.gather import read_collection, read_pair_views
+from m2s_lib.stages.screens import read_collection, read_pair_views
 from tests.helpers.display_stores import make_store
 
 N = 4

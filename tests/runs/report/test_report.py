@@ -4,10 +4,13 @@ import re
 from html.parser import HTMLParser
 
 import nbformat
+import pandas as pd
 import pytest
 
 from m2s_lib.errors import M2SError
+from m2s_lib.evaluation.paper.styled import styled_table
 from m2s_lib.io import read_json, write_json
+from m2s_lib.runs.report.paper_files import write_table
 from m2s_lib.runs.report.report import headline, show, summary_table, write_report
 
 
@@ -61,6 +64,22 @@ def test_names_from_records_cannot_break_out(done):
     assert page.tags.count("img") == 1
     assert page.alts == [evil]
     assert "x" not in page.links
+
+
+def test_what_was_found_stands_first_and_the_papers_tables_inside(done):
+    run = done / "runs" / "toy"
+    record = read_json(run / "03_table" / "run.json")
+    record["metrics"] = {"sentences": ["It <holds>."], "headline": {"same theme, cowatch": "shot_encoder"}}
+    write_json(run / "03_table" / "run.json", record)
+    shown = pd.DataFrame({"place": ["<1.0>"]}, index=["Ours"])
+    write_table(run / "paper", "table2", shown, styled_table(shown))
+    text = write_report(run).read_text()
+    places = [
+        text.index(words) for words in ("It &lt;holds&gt;.", "Table 2: LVU", "&lt;1.0&gt;", "Stages, in")
+    ]
+    assert places == sorted(places)
+    assert "same theme, co-watch: looks (E_shot)" in text
+    assert text.count("Numbers &amp; &#34;more&#34;") == 2  # described, and the caption
 
 
 def test_summary_json_merges_what_stages_offer(done):

@@ -10,7 +10,12 @@ _ENCODERS = (
     (r"^colour$", "colours"),
     (r"^(imagenet|timm:\S+|open_clip:\S+) mean$", r"pictures (\1)"),
 )
-_KEYS = {"cowatch": "co-watch", "shot_encoder": "E_shot", "way_speaking": "way of speaking"}
+_KEYS = {
+    "cowatch": "co-watch",
+    "random_metadata": "random metadata",
+    "shot_encoder": "E_shot",
+    "way_speaking": "way of speaking",
+}
 
 
 def plain_words(key: object) -> str:
@@ -35,6 +40,11 @@ def encoder_words(name: str) -> str:
     for pattern, words in _ENCODERS:
         text = re.sub(pattern, words, text)
     return text
+
+
+def counted(n: int, word: str) -> str:
+    """'1 number', '2 numbers', '1,234 numbers'."""
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
 def nearness_words(share: float, count: int, things: str) -> str:
