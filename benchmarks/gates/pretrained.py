@@ -6,7 +6,10 @@ themes be learned by an encoder that knows how to see?
 """
 
 import argparse
+import hashlib
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,27 +19,49 @@ from benchmarks.gates.measure import DEVELOPMENT, HELD_OUT_FILMS, whiten
 from benchmarks.gates.training import Budget, ShotTokens, _with_labels
 from benchmarks.gates.windows import Windows
 from m2s_lib.encoders.pictures import encoder_by_name
-from m2s_lib.films.stories.frames import draw_keyframe
+from m2s_lib.films.stories import frames
 from m2s_lib.films.stories.plan import StoriesConfig
 from m2s_lib.films.world.kinds import plan_world
+from m2s_lib.films.world.records import Film, World
+from m2s_lib.io import read_npy, write_npy
 from m2s_lib.progress import Progress
 
 COMPONENTS = 128  # principal components of the shots' features that the transformer reads
 
 
-def picture_features(world) -> np.ndarray:
-    """Features of every shot's middle frame, in the films' order: float32 [shots, d]."""
-    encoder, features = encoder_by_name("imagenet"), []
-    size, bar = (encoder.size, encoder.size), Progress("drawing and encoding", len(world.films), "films")
+def picture_features(world: World, folder: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Features of every shot's middle frame: film_id -> float32 [shots, d].
+
+    They are kept in `folder`, film by film, under a name of the world and the code that draws it.
+    """
+    encoder, bar = encoder_by_name("imagenet"), Progress("drawing and encoding", len(world.films), "films")
+    kept, features = Path(folder) / f"imagenet-{world.config.seed}-{_digest(world)}", {}
     for film in world.films:
-        drawn = [
-            Image.fromarray(draw_keyframe(world.config, film, i, j)).resize(size, Image.Resampling.BICUBIC)
-            for i, scene in enumerate(film.scenes)
-            for j in range(len(scene.shots))
-        ]
-        features.append(encoder(np.stack([np.asarray(picture) for picture in drawn])))
+        path = kept / f"{film.film_id}.npy"
+        if not path.is_file():
+            write_npy(path, encoder(middle_frames(world, film, encoder.size)))
+        features[film.film_id] = np.array(read_npy(path))
         bar.step()
-    return np.concatenate(features)
+    return features
+
+
+def middle_frames(world: World, film: Film, size: int) -> np.ndarray:
+    """The middle frame of every shot of a film, drawn whole: uint8 [shots, size, size, 3]."""
+    drawn = [
+        frames.draw_keyframe(world.config, film, i, j)
+        for i, scene in enumerate(film.scenes)
+        for j in range(len(scene.shots))
+    ]
+    how = ((size, size), Image.Resampling.BICUBIC)
+    return np.stack([np.asarray(Image.fromarray(picture).resize(*how)) for picture in drawn])
+
+
+def _digest(world: World) -> str:
+    """Hash of the world's sizes and of the code that plans and draws it."""
+    digest = hashlib.blake2b(repr(world.config).encode(), digest_size=6)
+    for source in sorted(Path(frames.__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def components(x: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -71,9 +96,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--world", type=int, choices=DEVELOPMENT, default=100, help="seed")
     parser.add_argument("--films", type=int, default=96, help="films for training")
     parser.add_argument("--steps", type=int, default=Budget.steps)
+    parser.add_argument("--out", default="runs/gates", help="folder that keeps the shots' features")
     options = parser.parse_args(arguments)
     world = plan_world(StoriesConfig(options.world, options.films, HELD_OUT_FILMS))
-    measured = measure(picture_features(world), Windows.of(world), Budget(steps=options.steps))
+    features = np.concatenate(list(picture_features(world, options.out).values()))
+    measured = measure(features, Windows.of(world), Budget(steps=options.steps))
     for name, value in measured.items():
         print(f"{name:<44} {100 * value:.1f} %")
     return 0

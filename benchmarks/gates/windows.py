@@ -137,8 +137,8 @@ def _film_keyframes(job: tuple[object, Film]) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pictures])
 
 
-def metadata_shares(world: World) -> dict[str, float]:
-    """Share of similar film pairs with a theme in common, by source, and of all film pairs ('chance')."""
+def film_pairs(world: World) -> dict[str, pd.DataFrame]:
+    """Similar pairs of the films for training by source of metadata: film_a, film_b, every source equally many."""
     films = metadata_table(world)
     films = films[films["split"] == "train"].reset_index(drop=True)
     log = pd.DataFrame(watch_log(world), columns=["user", "number", "time"])
@@ -149,16 +149,23 @@ def metadata_shares(world: World) -> dict[str, float]:
         "genre": genre_neighbours(films, 3),
         "random": random_pairs(films, 3),
     }
-    themes = {f.film_id: np.asarray(f.themes) > 0 for f in world.films}
     keep = round(PAIRS_PER_FILM * len(films))
-    shares = {}
     for name, pairs in sources.items():
         ranked = pairs.sample(frac=1, random_state=0).sort_values(["score"], ascending=False, kind="stable")
         if name in ("genre", "random"):
             ranked = ranked.sample(frac=1, random_state=1)
-        kept = ranked[["film_a", "film_b"]].head(keep).to_numpy()
-        shares[name] = float(np.mean([(themes[a] & themes[b]).any() for a, b in kept]))
-    member = np.stack([themes[i] for i in films["film_id"]]).astype(int)
+        sources[name] = ranked[["film_a", "film_b"]].head(keep).reset_index(drop=True)
+    return sources
+
+
+def metadata_shares(world: World) -> dict[str, float]:
+    """Share of similar film pairs with a theme in common, by source, and of all film pairs ('chance')."""
+    themes = {f.film_id: np.asarray(f.themes) > 0 for f in world.films}
+    shares = {
+        name: float(np.mean([(themes[a] & themes[b]).any() for a, b in pairs.to_numpy()]))
+        for name, pairs in film_pairs(world).items()
+    }
+    member = np.stack([themes[f.film_id] for f in world.films if f.split == "train"]).astype(int)
     shared = member @ member.T > 0
     return shares | {"chance": float(shared[~np.eye(len(shared), dtype=bool)].mean())}
 

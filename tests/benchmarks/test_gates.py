@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.gates.measure import DEVELOPMENT, measure_gates, whiten
+from benchmarks.gates.mined import MOVIE, Material, Recipe, _recipe
+from benchmarks.gates.mined import measure as measure_mined
 from benchmarks.gates.pretrained import measure
 from benchmarks.gates.sheets import contact_sheet
 from benchmarks.gates.training import Budget, learned_representations, shot_features
@@ -127,3 +131,40 @@ def test_features_that_know_the_theme_pass_and_noise_does_not():
     knows, nothing = (measure(x, WINDOWS, Budget(steps=40)) for x in (told, noise))
     assert min(knows["mean of nine, ridge"], knows["shot tokens with labels, P@1"]) > 0.8
     assert max(nothing["mean of nine, ridge"], nothing["shot tokens with labels, P@1"]) < 0.3
+
+
+@pytest.fixture
+def telling(tmp_path):
+    """A small world whose shots tell their theme among much that does not matter."""
+    rng, features = np.random.default_rng(0), {}
+    look = rng.normal(size=(len(WORLD.films), 20))
+    for film in WORLD.films:
+        theme = np.array([film.scenes[i].theme for i, _ in film.shots])
+        x = look[film.number] + 0.5 * rng.normal(size=(len(theme), 20))
+        x[:, : len(THEMES)] += 3 * np.eye(len(THEMES))[theme]
+        features[film.film_id] = x.astype(np.float32)
+    return Material(WORLD, features, tmp_path)
+
+
+def test_mined_pairs_train_tokens_and_everything_beside_them_is_measured(telling, monkeypatch):
+    monkeypatch.setattr("benchmarks.gates.mined.MOVIE", replace(MOVIE, epochs=3, hidden=16, batch=16))
+    recipe = Recipe(steps=60, batch=16, lr=1e-3, momentum=0.9, components=20)
+    table = measure_mined(telling, recipe, with_controls=True).set_index("name").value
+    assert table["tokens, co-watch, P@1"] > 0.3
+    assert (
+        table["pairs of one theme, E_movie co-watch"] > table["pairs of one theme, any scenes, cowatch films"]
+    )
+    assert table.filter(like="P@1").between(0, 1).all()
+    again = measure_mined(telling, recipe, with_controls=False).set_index("name").value
+    assert again.to_dict() == table[again.index].to_dict()
+
+
+def test_a_share_of_the_films_leaves_the_held_out_ones(telling):
+    few = telling.share(0.5)
+    assert len(few.training_films) == 15
+    assert {f.film_id for f in WORLD.films if f.split != "train"} <= {f.film_id for f in few.world.films}
+
+
+def test_recipes_are_changed_by_words():
+    changed = _recipe(["steps=3", "negatives=both", "own_pair=True", "lr=0.1"])
+    assert changed == Recipe(steps=3, negatives="both", own_pair=True, lr=0.1)
