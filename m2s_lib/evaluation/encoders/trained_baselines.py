@@ -24,7 +24,7 @@ from m2s_lib.training.config import ContrastiveConfig
 from m2s_lib.training.training import Training
 
 _SAME_SHOT = (0,)
-_NEIGHBOURS = tuple(o for o in range(-8, 9) if o)  # ShotCoL's neighbourhood: 8 shots before and after
+NEIGHBOURS = tuple(o for o in range(-8, 9) if o)  # ShotCoL's neighbourhood: 8 shots before and after
 _VIEWS = {"flip": True, "crop": 0.4, "jitter": 0.4}
 
 
@@ -65,7 +65,7 @@ def train_comparator(
     recipes = {
         "SimCLR": _Recipe(_simclr, _SAME_SHOT, _VIEWS),
         "MoCo": _Recipe(momentum_contrast, _SAME_SHOT, _VIEWS),
-        "ShotCoL": _Recipe(momentum_contrast, _NEIGHBOURS, {}),
+        "ShotCoL": _Recipe(momentum_contrast, NEIGHBOURS, {}),
     }
     if name not in recipes:
         raise M2SError(f"comparator {name!r} is unknown: use one of {list(TRAINED_HERE)}")
