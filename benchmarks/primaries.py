@@ -31,6 +31,7 @@ from m2s_lib.evaluation.results import EMBEDDED_FILMS
 from m2s_lib.films.stories.plan import StoriesConfig
 from m2s_lib.films.world.kinds import plan_world
 from m2s_lib.io import atomic_path
+from m2s_lib.method.device import pick_device
 from m2s_lib.method.shot_encoder import ShotPairs
 from m2s_lib.method.shot_tokens import FeatureFilms, ShotTokenEncoder
 from m2s_lib.mining.scene_mining import mine_pairs
@@ -138,8 +139,8 @@ def shotcol(material: Material, recipe: Recipe) -> ShotTokenEncoder:
         queue_filled_only=True, seed=recipe.seed,
     )  # fmt: skip
     pairs = ShotPairs(films, share=1.0, offsets=NEIGHBOURS, seed=recipe.seed)
-    momentum_contrast(Training(OneShot(tokens), pairs, config, title="ShotCoL"))
-    return tokens.eval()
+    momentum_contrast(Training(OneShot(tokens), pairs, config, device=pick_device("auto"), title="ShotCoL"))
+    return tokens.eval().cpu()
 
 
 def frozen() -> str:

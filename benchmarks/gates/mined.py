@@ -28,6 +28,7 @@ from m2s_lib.films.stories.plan import StoriesConfig
 from m2s_lib.films.world.kinds import plan_world
 from m2s_lib.films.world.records import World
 from m2s_lib.io import atomic_path
+from m2s_lib.method.device import pick_device
 from m2s_lib.method.movie_encoder import MovieEncoder
 from m2s_lib.method.movie_pooling import Pooling
 from m2s_lib.method.movie_similarity import MovieTrainConfig
@@ -129,10 +130,10 @@ def train_tokens(material: Material, scene_pairs: pd.DataFrame, recipe: Recipe) 
     """E_scene over shot tokens, trained on scene pairs."""
     encoder = material.encoder(recipe.components, recipe.seed)
     pairs = ScenePairs(scene_pairs, FeatureFilms(material.features), shift=recipe.shift)
-    run = Training(encoder, pairs, recipe.training(), title="E_scene")
+    run = Training(encoder, pairs, recipe.training(), device=pick_device("auto"), title="E_scene")
     log = train_scene(run, recipe.negatives, recipe.own_pair)
     print(f"loss {log.loss.tail(20).mean():.2f}, accuracy {log.accuracy.tail(20).mean():.2f}", flush=True)
-    return encoder.eval()
+    return encoder.eval().cpu()
 
 
 @torch.inference_mode()
