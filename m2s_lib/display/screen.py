@@ -182,13 +182,13 @@ class Screen:
         self.clips = {scene: clip for scene, clip in self.clips.items() if scene in state.playing}
         films, quiet = self.library(), self._quiet
         players = Players(films, state, self.clips, self.tray)
-        self.messages.html = messages_html(state.error, state.notice)
         self.view.html = view_html(films, state, players)
         self._quiet = True
         try:
             self.draw(players)
         finally:
             self._quiet = quiet
+        self.messages.html = messages_html(state.error, state.notice)  # once what it speaks of is there
         self.on_change()
         wanted = [scene for scene in state.playing if scene not in self.clips]
         if wanted:

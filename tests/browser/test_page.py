@@ -72,6 +72,7 @@ def test_films_lead_to_a_film_and_a_scene(visit, collection):
     assert page.url.endswith(f"#tab=films&film={film}&scene={shot}")
     page.keyboard.press("ArrowLeft")
     page.wait_for_function(f"document.querySelector('.m2s-open .m2s-strip').dataset.shot !== '{shot}'")
+    page.wait_for_function(f"!location.hash.endsWith('&scene={shot}')")  # the address follows the picture
     page.go_back()
     page.wait_for_function(f"document.querySelector('.m2s-open .m2s-strip').dataset.shot === '{shot}'")
     page.locator(".m2s-open [data-act=play]").click()
