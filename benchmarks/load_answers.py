@@ -99,7 +99,7 @@ def _gallery(run_dir: Path, rng: np.random.Generator) -> Iterator[tuple[str, Cal
 def _page(run_dir: Path, rng: np.random.Generator) -> Iterator[tuple[str, Callable]]:
     """The visitors' page, as its addresses open it."""
     from m2s_lib.display.page.page import Page
-    from m2s_lib.stages.gather import read_collection
+    from m2s_lib.stages.screens import read_collection
 
     collection = read_collection(run_dir)
     page = Page(collection, dict)

@@ -21,7 +21,6 @@ from m2s_lib.method.device import pick_device
 from m2s_lib.method.scene_encoder import SceneEncoderConfig
 from m2s_lib.runs.records import record
 from m2s_lib.stages import paths
-from m2s_lib.stages.screens import read_collection as read_collection  # for notebook 08
 
 
 def run_encoders(stage, *, beside: str | os.PathLike = "") -> tuple[list[str | Encoder], Sources]:
