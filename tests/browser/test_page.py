@@ -8,7 +8,7 @@ from m2s_lib.stages.screens import read_collection
 from tests.helpers.lab_pages import least_contrast, measured_ms, watch
 from tests.helpers.servers import start_page
 
-LIMIT_MS = 1000  # from a click to the painted pictures; a busy machine renders in software
+LIMIT_MS = 2000  # from a click to the painted pictures; a busy machine renders in software
 LOADED = "all => all.length > 0 && all.every(i => i.alt && i.complete && i.naturalWidth > 0)"
 DOT = """row => {
   const map = document.querySelector(".js-plotly-plot"), {x, y} = map._fullData[0], full = map._fullLayout;
