@@ -26,10 +26,8 @@ from torch.nn.functional import normalize
 from m2s_lib.encoders.names import FORMS
 from m2s_lib.errors import M2SError
 
-_BATCH = {
-    "cpu": 4,
-    "cuda": 64,
-}  # pictures encoded at once; on a CPU more of them leave its cache, at half the speed
+# pictures encoded at once; on a CPU more of them leave its cache, at half the speed
+_BATCH = {"cpu": 4, "cuda": 64}
 
 
 @dataclasses.dataclass
