@@ -1,6 +1,6 @@
 """Scenes as a folder of clips: one MP4 file each, and scenes.csv, which says what each of them is."""
 
-import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from m2s_lib.display.playback import write_clip
-from m2s_lib.display.timelines import Cut
+from m2s_lib.display.timelines import Cut, check_times
 from m2s_lib.errors import M2SError
 from m2s_lib.io import atomic_path, safe_name
 from m2s_lib.progress import progress
@@ -33,11 +33,12 @@ def write_clips(folder: Path, cuts: Sequence[Cut]) -> Path:
             raise M2SError(
                 f"film {cut.film_id} came without a video file: no clip can be cut, export the CSV"
             )
-        if not (math.isfinite(cut.start_s) and math.isfinite(cut.end_s)):
-            raise M2SError(f"film {cut.film_id}: {cut.name} has no time, export the CSV instead")
+        check_times(cut)
+    films = {(cut.title, cut.film_id) for cut in cuts}
+    shared = {title for title, n in Counter(title for title, _ in films).items() if n > 1}
     rows = []
     for cut in progress(cuts, "cutting clips", unit="clips"):
-        target, film = folder / _file_name(cut), Path(cut.path)
+        target, film = folder / _file_name(cut, cut.title in shared), Path(cut.path)
         if not (target.is_file() and film.is_file() and target.stat().st_mtime > film.stat().st_mtime):
             write_clip(film, cut.start_s, cut.end_s, target, MAX_SIDE)
         rows.append({"clip": target.name, **asdict(cut)})
@@ -46,9 +47,12 @@ def write_clips(folder: Path, cuts: Sequence[Cut]) -> Path:
     return folder
 
 
-def _file_name(cut: Cut) -> str:
-    """Film and times, such as 'Sintel 00.01.05.250 to 00.01.12.000.mp4': the same scene has the same name."""
-    title = safe_name(cut.title[:60] or cut.film_id[:60])
+def _file_name(cut: Cut, shared: bool) -> str:
+    """Film and times, such as 'Sintel 00.01.05.250 to 00.01.12.000.mp4': the same scene has the same name.
+
+    Where films share a title, they go by their ids.
+    """
+    title = safe_name(cut.film_id[:60] if shared or not cut.title else cut.title[:60])
     return f"{title} {_clock(cut.start_s)} to {_clock(cut.end_s)}.mp4"
 
 

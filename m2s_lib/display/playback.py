@@ -123,12 +123,14 @@ def cut_clip(
     film, folder = Path(film), Path(folder)
     _check(film, start_s, end_s)
     target = folder / _clip_name(film, start_s, end_s, max_side, film_id or film.stem)
-    if target.is_file():
-        with contextlib.suppress(OSError):
-            os.utime(target)  # used now: the oldest go first
-        return target
-    write_clip(film, start_s, end_s, target, max_side)
-    _forget_oldest(folder)
+    with _cutting:
+        if target.is_file():
+            with contextlib.suppress(OSError):
+                os.utime(target)  # used now: the oldest go first
+            return target
+        with atomic_path(target) as temporary:
+            _cut(film, start_s, end_s, temporary, max_side)
+        _forget_oldest(folder)
     return target
 
 

@@ -79,8 +79,13 @@ def _check(cuts: Sequence[Cut]) -> None:
             raise M2SError(
                 f"film {cut.film_id} has no frame rate, so its timecodes are unknown: export the CSV instead"
             )
-        if not (math.isfinite(cut.start_s) and math.isfinite(cut.end_s)):
-            raise M2SError(f"film {cut.film_id}: {cut.name} has no time, export the CSV instead")
+        check_times(cut)
+
+
+def check_times(cut: Cut) -> None:
+    """M2SError for a scene without times."""
+    if not (math.isfinite(cut.start_s) and math.isfinite(cut.end_s)):
+        raise M2SError(f"film {cut.film_id}: {cut.name} has no time, export the CSV instead")
 
 
 def _timeline(cuts: Sequence[Cut], title: str, rates: Mapping[str, float], timecodes: Mapping[str, str]):

@@ -58,6 +58,14 @@ def test_an_export_goes_on_and_a_newer_film_is_cut_again(cuts, tmp_path):
     assert clip.read_bytes() == whole
 
 
+def test_films_that_share_a_title_have_clips_of_their_own(cuts, tmp_path):
+    other = render(tmp_path / "other.mp4", shots=(48, 48))
+    folder = export(tmp_path, [cuts[0], replace(cuts[0], film_id="other", path=str(other))])
+    names = pd.read_csv(folder / "scenes.csv")["clip"].tolist()
+    assert names == ["film 00.00.01.000 to 00.00.02.000.mp4", "other 00.00.01.000 to 00.00.02.000.mp4"]
+    assert (folder / names[0]).read_bytes() != (folder / names[1]).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
