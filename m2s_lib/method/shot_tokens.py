@@ -83,6 +83,15 @@ class ShotTokenEncoder(nn.Module):
         self.axes[:, :kept] = axes[:, :kept] / variance[:kept].sqrt()
         return self
 
+    @torch.no_grad()
+    def untrained(self, seed: int = 0, components: int = 0) -> Self:
+        """A new encoder with this one's whitening, or its first `components`; 0: all."""
+        kept = min(components or self.config.components, self.config.components)
+        encoder = type(self)(dataclasses.replace(self.config, components=kept), seed)
+        encoder.mean.copy_(self.mean)
+        encoder.axes.copy_(self.axes[:, :kept])
+        return encoder
+
     def embed(self, shots: Tensor) -> Tensor:
         """The scene representation: features float32 [b, n, d] of any n to [b, D], not normalised."""
         if shots.ndim != 3 or shots.shape[-1] != self.config.features:

@@ -69,6 +69,15 @@ def test_a_file_gives_the_same_encoder(encoder, tmp_path):
     assert again.config == ShotTokensConfig(D, components=D)
 
 
+def test_untrained_has_the_same_whitening_and_other_weights(encoder):
+    few = encoder.untrained(seed=2, components=5)
+    assert few.config == ShotTokensConfig(D, components=5)
+    assert torch.equal(few.mean, encoder.mean)
+    assert torch.equal(few.axes, encoder.axes[:, :5])
+    assert not torch.equal(encoder.untrained(seed=2).fc.weight, encoder.fc.weight)
+    assert torch.equal(encoder.untrained(seed=1).fc.weight, encoder.fc.weight)
+
+
 def test_what_it_refuses(encoder):
     with pytest.raises(M2SError, match=rf"must be \[b, n, {D}\], as this encoder was trained on"):
         encoder.embed(torch.zeros(2, 9, D + 1))

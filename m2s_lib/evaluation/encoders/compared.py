@@ -14,7 +14,6 @@ from m2s_lib.evaluation.encoders.encoders import (
     Encoder,
     JoinedEncoder,
     OurSceneEncoder,
-    RandomInit,
     ShotMeanEncoder,
     ShotwiseEncoder,
 )
@@ -75,34 +74,36 @@ def compared_encoders(
         E_scene as "ours (...)", "E_shot mean", then the names, as far as there are; and where to find them.
         "random init" has E_scene's shape, `shape` where nothing was trained.
     """
-    encoders: list[str | Encoder | Missing] = []
-    ours = OurSceneEncoder(scene_encoder, our_name(source)) if scene_encoder is not None else None
-    if ours is not None and ours.reads_features:
-        encoders = _over_keyframes([ours, ours.untrained()], shot_encoder)
-        if str(beside) and shot_encoder is not None:
-            second = _over_keyframes([OurSceneEncoder(beside)], shot_encoder)
-            encoders[0] = JoinedEncoder([encoders[0], *second], f"{our_name(source)}, joined")
-        compared = [name for name in compared if name != RandomInit.name]
-    elif ours is not None:
-        encoders, shape = [ours], ours.model.config
-        if str(beside):
-            encoders = [JoinedEncoder([ours, OurSceneEncoder(beside)], f"{our_name(source)}, joined")]
-    if shot_encoder is not None:
-        encoders.append(ShotMeanEncoder(shot_encoder, SHOT_MEAN))
+    shots = None if shot_encoder is None else ShotMeanEncoder(shot_encoder, SHOT_MEAN)
+    encoders, others = [], list(compared)
+    if scene_encoder is not None:
+        ours = OurSceneEncoder(scene_encoder, our_name(source))
+        both = [
+            _of_keyframes(one, shots) for one in (ours, *([OurSceneEncoder(beside)] if str(beside) else []))
+        ]
+        joined = len(both) > 1 and not any(isinstance(one, Missing) for one in both)
+        encoders = [JoinedEncoder(both, f"{our_name(source)}, joined") if joined else both[0]]
+        if ours.reads_features:
+            before = _of_keyframes(ours.untrained(), shots)
+            others = [before if name == before.name else name for name in compared]
+        else:
+            shape = ours.model.config
+    if shots is not None:
+        encoders.append(shots)
     sources = Sources(
         weights_dir, features_dir, trained_dir, shape or SceneEncoderConfig(), online=hub, device=device
     )
-    return [*encoders, *compared], sources
+    return [*encoders, *others], sources
 
 
-def _over_keyframes(
-    encoders: Sequence[OurSceneEncoder], shot_encoder: str | os.PathLike | None
-) -> list[Encoder | Missing]:
-    """Encoders of shot features for benchmarks, which give keyframes: E_shot comes first."""
-    if shot_encoder is None:
+def _of_keyframes(one: OurSceneEncoder, shots: ShotMeanEncoder | None) -> Encoder | Missing:
+    """An encoder as benchmarks use it, which give keyframes: one of features needs E_shot before it."""
+    if not one.reads_features:
+        return one
+    if shots is None:
         why = "it reads features of a pretrained encoder, which sees larger frames than the benchmarks keep"
-        return [Missing(one.name, why) for one in encoders]
-    return [TokensOfKeyframes(one, ShotMeanEncoder(shot_encoder)) for one in encoders]
+        return Missing(one.name, why)
+    return TokensOfKeyframes(one, shots)
 
 
 def shown_encoder(encoders: Sequence[str | Encoder]) -> str:

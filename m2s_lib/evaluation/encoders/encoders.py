@@ -32,10 +32,12 @@ class Encoder:
     Attributes:
         name: as it appears in tables and figures.
         dim: d, width of what `embed` gives.
+        reads_features: whether `embed` takes shot features [b, n, d] and no pixels.
     """
 
     name: str
     dim: int
+    reads_features = False
 
     def embed(self, scenes: Tensor) -> Tensor:
         """Scenes uint8 [b, n, k, h, w, c], RGB, on this encoder's device, to float32 [b, d]."""
@@ -121,11 +123,7 @@ class OurSceneEncoder(Encoder):
     def __init__(self, model: SceneEncoder | ShotTokenEncoder | str | os.PathLike, name: str = "ours"):
         self.name, self.model = name, _scene_encoder(model)
         self.dim = self.model.config.width
-
-    @property
-    def reads_features(self) -> bool:
-        """Whether `embed` takes shot features [b, n, d] and no pixels."""
-        return isinstance(self.model, ShotTokenEncoder)
+        self.reads_features = isinstance(self.model, ShotTokenEncoder)
 
     def stores(self, stores: Mapping[str, object], features: Mapping[str, np.ndarray]) -> Mapping:
         """What `embed_scenes` needs of films: their shot stores, or their shot features."""
@@ -135,11 +133,7 @@ class OurSceneEncoder(Encoder):
         """The same before any training, with the same whitening of features: "random init"."""
         if not self.reads_features:
             return RandomInit(self.model.config, seed)
-        before = ShotTokenEncoder(self.model.config, seed)
-        before.load_state_dict(
-            {n: v for n, v in self.model.state_dict().items() if n in ("mean", "axes")}, False
-        )
-        return OurSceneEncoder(before, RandomInit.name)
+        return OurSceneEncoder(self.model.untrained(seed), RandomInit.name)
 
     def embed(self, scenes: Tensor) -> Tensor:
         return _forward(self.model, scenes)

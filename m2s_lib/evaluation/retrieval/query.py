@@ -73,10 +73,10 @@ class QueryEncoders:
         }
         if name in whole:
             encoder = whole[name]()
-            features = getattr(encoder, "reads_features", False)
-            read = (
-                self._shot_features(store, shot, n_shots, indexed) if features else store.scene(shot, n_shots)
-            )
+            if encoder.reads_features:
+                read = self._shot_features(store, shot, n_shots, indexed)
+            else:
+                read = store.scene(shot, n_shots)
             scene = torch.from_numpy(np.array(read))  # [n, k, h, w, c], or features [n, d]
             return encoder.embed(scene[None])[0].float().numpy()
         if name in ("E_shot mean", f"{self.pretrained} mean"):
