@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,6 @@ from benchmarks.gates import mined
 from benchmarks.gates.measure import DEVELOPMENT, HELD_OUT_FILMS, whiten
 from benchmarks.gates.mined import Material, Recipe, train_tokens
 from benchmarks.gates.pretrained import picture_features
-from benchmarks.gates.windows import film_pairs
 from m2s_lib.evaluation.encoders.trained_baselines import NEIGHBOURS, momentum_contrast
 from m2s_lib.evaluation.paper.mining_precision import same_theme
 from m2s_lib.evaluation.paper.primaries import HELD_OUT, measure_primaries
@@ -70,7 +68,7 @@ def measure_world(material: Material, recipe: Recipe) -> pd.DataFrame:
 
 
 def _sides(material: Material, recipe: Recipe) -> Iterator[tuple[str, str, str, float]]:
-    pairs, x, themes = film_pairs(material.world), material.components, material.themes()
+    pairs, x, themes = material.film_pairs, material.components, material.themes()
     scene_pairs, movie, _ = material.mined("cowatch")
     plain = mine_pairs(x, pairs["cowatch"], MiningConfig(mined.LENGTH), workers=1)
     yield "row 1", "cowatch", "scene mining", same_theme(scene_pairs, themes).mean()
@@ -89,7 +87,7 @@ def _sides(material: Material, recipe: Recipe) -> Iterator[tuple[str, str, str, 
     yield "row 6", OURS, "scene retrieval", p_at_1(material, one, shots_at_once=1)
     quarter = material.share(0.25)
     few, _, _ = quarter.mined("cowatch")
-    yield "row 3", OURS, "scene retrieval", p_at_1(quarter, train_tokens(quarter, few, recipe), material)
+    yield "row 3", OURS, "scene retrieval", p_at_1(material, train_tokens(quarter, few, recipe))
     yield "row 1", "ShotCoL", "scene retrieval", p_at_1(material, shotcol(material, recipe), shots_at_once=1)
 
 
@@ -104,21 +102,13 @@ def _baselines(material: Material, movie) -> Iterator[tuple[str, float]]:
 
 
 @torch.inference_mode()
-def p_at_1(
-    material: Material,
-    encoder: ShotTokenEncoder,
-    gallery: Material | None = None,
-    shots_at_once: int = mined.LENGTH,
-) -> float:
+def p_at_1(material: Material, encoder: ShotTokenEncoder, shots_at_once: int = mined.LENGTH) -> float:
     """P@1 of themes for held-out queries, the better of the representation and its whitening.
 
     Args:
-        gallery: the world whose training films are searched; None: `material`'s own.
         shots_at_once: 9, or 1: then a scene is the mean of what its shots give one by one.
     """
-    world = (gallery or material).world
-    windows = (gallery or material).windows
-    shots = torch.from_numpy(np.concatenate([material.features[film.film_id] for film in world.films]))
+    windows, shots = material.windows, material.shots()
     parts = torch.from_numpy(windows.shots()).split(64)
     if shots_at_once == 1:
         each = torch.cat([encoder.embed(part[:, None]) for part in shots.split(512)])

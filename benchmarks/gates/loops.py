@@ -25,14 +25,14 @@ def train_movie(
     Args:
         features: film_id -> float32 [shots, d]. film_pairs: columns film_a, film_b.
     """
-    loop = _cell("02_movie_similarity", "in movie_trainings(")
+    loop = cell("02_movie_similarity", "in movie_trainings(")
     names = {
         "movie_trainings": movie_trainings, "features": features, "pairs": {"": film_pairs}, "config": config,
         "movie_seeds": [config.seed], "folder": folder, "torch_device": "cpu", "torch": torch, "F": F,
         "movie_lr": config.lr, "movie_momentum": config.momentum, "movie_clip": config.clip,
         "max_kernel": config.pooling.max_kernel, "max_stride": config.pooling.max_stride, "trained": {},
     }  # fmt: skip
-    _execute(loop[loop.index("for training in movie_trainings(") :], names)
+    execute(loop[loop.index("for training in movie_trainings(") :], names)
     (trained,) = names["trained"].values()
     return trained.model.encoder, trained.held_out["auc"]
 
@@ -48,11 +48,11 @@ def train_scene(run: Training, negatives: str, own_pair: bool) -> pd.DataFrame:
         "info_nce": info_nce, "scene_momentum": run.config.momentum,
         "scene_temperature": run.config.temperature, "scene_negatives": negatives, "scene_own_pair": own_pair,
     }  # fmt: skip
-    _execute(_cell("04_moco_training", "run.batches()"), names)
+    execute(cell("04_moco_training", "run.batches()"), names)
     return run.log
 
 
-def _cell(notebook: str, holds: str) -> str:
+def cell(notebook: str, holds: str) -> str:
     """The one code cell of a notebook that holds a text."""
     cells = json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
@@ -60,7 +60,7 @@ def _cell(notebook: str, holds: str) -> str:
     return source
 
 
-def _execute(source: str, names: dict[str, object]) -> None:
+def execute(source: str, names: dict[str, object]) -> None:
     """Run a cell as a kernel does: `Training.batches` reads the text of the loop that calls it."""
     file = f"<loop {hash(source)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)

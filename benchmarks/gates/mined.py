@@ -78,9 +78,13 @@ class Material:
     features: Features
     folder: Path  # keeps each E_movie
 
-    @property
+    @functools.cached_property
     def windows(self) -> Windows:
         return Windows.of(self.world)
+
+    @functools.cached_property
+    def film_pairs(self) -> dict[str, pd.DataFrame]:
+        return film_pairs(self.world)
 
     @property
     def training_films(self) -> list[str]:
@@ -97,6 +101,10 @@ class Material:
         """Theme of every shot by film."""
         return {f.film_id: np.array([f.scenes[i].theme for i, _ in f.shots]) for f in self.world.films}
 
+    def shots(self) -> torch.Tensor:
+        """Features of all shots in the windows' numbering: float32 [shots, d]."""
+        return torch.from_numpy(np.concatenate([self.features[film.film_id] for film in self.world.films]))
+
     @functools.cached_property
     def whitening(self) -> ShotTokenEncoder:
         """An encoder whose whitening was found on the films for training."""
@@ -112,14 +120,11 @@ class Material:
 
     def encoder(self, components: int, seed: int = 0) -> ShotTokenEncoder:
         """E_scene before training."""
-        mean, axes = self.whitening.mean, self.whitening.axes[:, :components]
-        encoder = ShotTokenEncoder(ShotTokensConfig(*axes.shape), seed)
-        encoder.load_state_dict({"mean": mean, "axes": axes}, strict=False)
-        return encoder
+        return self.whitening.untrained(seed, components)
 
     def mined(self, source: str) -> tuple[pd.DataFrame, MovieEncoder, float]:
         """Scene pairs of E_movie trained on one kind of film pairs, that E_movie, and its held-out AUC."""
-        pairs, x = film_pairs(self.world)[source], self.components
+        pairs, x = self.film_pairs[source], self.components
         x = {film: x[film] for film in self.training_films}
         folder = self.folder / f"{source}-{len(x)}"
         movie, auc = train_movie(x, pairs, MOVIE, folder)
@@ -139,10 +144,8 @@ def train_tokens(material: Material, scene_pairs: pd.DataFrame, recipe: Recipe) 
 @torch.inference_mode()
 def scored(material: Material, name: str, encoder: ShotTokenEncoder) -> Iterator[tuple[str, float]]:
     """What is measured of an encoder: its representation, whitened, in contrast space, and within twins."""
-    windows = material.windows
-    shots = torch.from_numpy(np.concatenate([material.features[f.film_id] for f in material.world.films]))
-    scenes = [shots[part] for part in torch.from_numpy(windows.shots()).split(64)]
-    token = torch.cat([encoder.embed(part) for part in scenes])
+    windows, shots = material.windows, material.shots()
+    token = torch.cat([encoder.embed(shots[part]) for part in torch.from_numpy(windows.shots()).split(64)])
     yield f"{name}, P@1", windows.neighbours(token.numpy())
     yield f"{name}, whitened, P@1", windows.neighbours(whiten(token.numpy(), windows.held_out))
     yield f"{name}, contrast output, P@1", windows.neighbours(encoder.fc(token).numpy())
@@ -176,7 +179,7 @@ def controls(material: Material, recipe: Recipe) -> Iterator[tuple[str, float]]:
     yield "E_movie co-watch, held-out AUC", auc
     yield from baselines(material, movie)
     x = material.components
-    pairs = film_pairs(material.world)
+    pairs = material.film_pairs
     for source in ("cowatch", "random"):
         plain = mine_pairs(x, pairs[source], MiningConfig(LENGTH), workers=1)
         yield f"pairs of one theme, whitened features, {source} films", same_theme(plain, themes).mean()

@@ -1,22 +1,19 @@
 """E_movie trained by the loop of notebook 02: the tests run the cell that a reader sees."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks.gates.loops import cell
 from m2s_lib.method.movie_similarity import MovieTrainConfig
 from m2s_lib.training.movie_training import MovieTraining, movie_trainings
-from tests.conftest import ROOT
 
 
 def training_loop() -> str:
     """The notebook's loop: one statement, from `for training in` to the end of its cell."""
-    cells = json.loads((ROOT / "notebooks/02_movie_similarity.ipynb").read_text(encoding="utf-8"))["cells"]
-    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    (source,) = (s for s in sources if "in movie_trainings(" in s)
+    source = cell("02_movie_similarity", "in movie_trainings(")
     return source[source.index("for training in movie_trainings(") :]
 
 

@@ -1,33 +1,24 @@
 """The training loops of the notebooks 01 and 04, executed as they stand there."""
 
-import json
-import linecache
-
 import pandas as pd
 import torch
 from torch.nn.functional import normalize
 
+from benchmarks.gates import loops
 from m2s_lib.method.moco import info_nce, momentum_update
 from m2s_lib.method.shot_encoder import ShotPairs
 from m2s_lib.training.training import Training
-from tests.conftest import ROOT
 
 NOTEBOOKS = {"shot": "01_shot_encoding", "scene": "04_moco_training"}
 
 
 def loop_of(kind: str) -> str:
     """The cell with the loop of 'shot' (01) or 'scene' (04)."""
-    cells = json.loads((ROOT / "notebooks" / f"{NOTEBOOKS[kind]}.ipynb").read_text(encoding="utf-8"))["cells"]
-    (loop,) = [
-        s for c in cells if "run.batches()" in (s := "".join(c["source"])) and c["cell_type"] == "code"
-    ]
-    return loop
+    return loops.cell(NOTEBOOKS[kind], "run.batches()")
 
 
 def execute(loop: str, run: Training, kind: str, **names: object) -> None:
     """Run a cell with a loop, as a kernel does; `names` replace what the notebook has."""
-    file = f"<loop {hash(loop)}>"
-    linecache.cache[file] = (len(loop), None, loop.splitlines(keepends=True), file)
     m, tau = run.config.momentum, run.config.temperature
     known = {
         "run": run, "torch": torch, "normalize": normalize,
@@ -35,7 +26,7 @@ def execute(loop: str, run: Training, kind: str, **names: object) -> None:
         f"{kind}_momentum": m, f"{kind}_temperature": tau,
         "scene_negatives": "queue", "scene_own_pair": True,
     }  # fmt: skip
-    exec(compile(loop, file, "exec"), known | names)
+    loops.execute(loop, known | names)
 
 
 def train(encoder, pairs, config, checkpoint=None, *, options=(), **names) -> pd.DataFrame:
