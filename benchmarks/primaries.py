@@ -1,4 +1,7 @@
-"""The six primary claims, on worlds of `stories` that nobody looked at: `python -m benchmarks.primaries`.
+"""The six primary claims, on worlds that nobody looked at: `python -m benchmarks.primaries`.
+
+`--kind shapes` measures them in the first kind of embedded world, whose themes stand in single frames, `stories` in
+the second, whose themes are told across shots.
 
 Each world has 288 films for training and 72 that are held out, each shot is what `imagenet` makes of its middle
 frame, and everything else is the library's: E_movie by the loop of notebook 02, mining, E_scene over shot tokens by
@@ -26,8 +29,7 @@ from m2s_lib.evaluation.encoders.trained_baselines import NEIGHBOURS, momentum_c
 from m2s_lib.evaluation.paper.mining_precision import same_theme
 from m2s_lib.evaluation.paper.primaries import HELD_OUT, measure_primaries
 from m2s_lib.evaluation.results import EMBEDDED_FILMS
-from m2s_lib.films.stories.plan import StoriesConfig
-from m2s_lib.films.world.kinds import plan_world
+from m2s_lib.films.world.kinds import KINDS, plan_world
 from m2s_lib.io import atomic_path
 from m2s_lib.method.device import pick_device
 from m2s_lib.method.shot_encoder import ShotPairs
@@ -133,21 +135,22 @@ def shotcol(material: Material, recipe: Recipe) -> ShotTokenEncoder:
     return tokens.eval().cpu()
 
 
-def frozen() -> str:
-    """Hash of the claims, the recipe, and the code that draws the worlds and measures."""
+def frozen(kind: str) -> str:
+    """Hash of the claims, the recipe, and the code that draws the worlds of a kind and measures."""
     root, digest = Path(__file__).parents[1], hashlib.blake2b(digest_size=8)
-    for folder in ("m2s_lib/films/stories", "benchmarks/gates"):
-        for source in sorted((root / folder).glob("*.py")):
-            digest.update(source.read_bytes())
-    for source in (Path(__file__), root / "m2s_lib/evaluation/paper/primaries.py"):
+    world = [Path(module.__file__) for module in (*KINDS[kind].planning, *KINDS[kind].drawing)]
+    measured = sorted((root / "benchmarks/gates").glob("*.py"))
+    for source in (*world, *measured, Path(__file__), root / "m2s_lib/evaluation/paper/primaries.py"):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
-def verdicts(out: Path) -> pd.DataFrame:
+def verdicts(out: Path, kind: str) -> pd.DataFrame:
     """primaries.csv from all worlds that are done."""
     done = sorted(out.glob("measured-*.csv"))
-    table = measure_primaries(pd.concat([pd.read_csv(path) for path in done], ignore_index=True), frozen())
+    table = measure_primaries(
+        pd.concat([pd.read_csv(path) for path in done], ignore_index=True), frozen(kind)
+    )
     _write(out / "primaries.csv", table)
     return table
 
@@ -163,18 +166,19 @@ def main(arguments: list[str] | None = None) -> int:
     )
     known = [*DEVELOPMENT, *REPORTED]
     parser.add_argument("--worlds", type=int, nargs="+", choices=known, default=list(REPORTED), help="seeds")
+    parser.add_argument("--kind", choices=list(KINDS), default="stories", help="of the worlds")
     parser.add_argument("--films", type=int, default=FILMS, help="films for training; fewer is for trying it")
     parser.add_argument("--out", default="runs/primaries", help="folder of features and tables")
     options = parser.parse_args(arguments)
-    out = Path(options.out)
+    out = Path(options.out) / options.kind
     for seed in options.worlds:
         path = out / f"measured-{seed}.csv"
         if not path.is_file():
             print(f"world {seed}", flush=True)
-            world = plan_world(StoriesConfig(seed, options.films, HELD_OUT_FILMS))
+            world = plan_world(KINDS[options.kind].config(seed, options.films, HELD_OUT_FILMS))
             material = Material(world, picture_features(world, out), out / f"movies-{seed}")
             _write(path, measure_world(material, RECIPE))
-    print(verdicts(out).to_string(index=False, float_format="%.3f"))
+    print(verdicts(out, options.kind).to_string(index=False, float_format="%.3f"))
     return 0
 
 

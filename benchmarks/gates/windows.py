@@ -11,9 +11,9 @@ from m2s_lib.films.similarity.metadata_similarity import (
     random_pairs,
     synopsis_neighbours,
 )
-from m2s_lib.films.stories.frames import draw_keyframe
 from m2s_lib.films.stories.story import ACTIONS, THEMES, TWINS
 from m2s_lib.films.world.files import metadata_table
+from m2s_lib.films.world.kinds import kind_of
 from m2s_lib.films.world.records import Film, World
 from m2s_lib.films.world.viewers import watch_log
 from m2s_lib.parallel import cores
@@ -96,7 +96,12 @@ class Windows:
         return float((self._nearest(vectors) == self.theme[self.held_out]).mean())
 
     def twins(self, vectors: np.ndarray) -> float:
-        """Share of held-out queries of twins whose nearest neighbour among both twins is their own."""
+        """Share of held-out queries of twins whose nearest neighbour among both twins is their own.
+
+        Not a number in a world without twins.
+        """
+        if self.world.config.themes != THEMES:
+            return float("nan")
         right = []
         for pair in TWINS:
             themes = [THEMES.index(name) for name in pair]
@@ -128,10 +133,9 @@ def _film_keyframes(job: tuple[object, Film]) -> np.ndarray:
     from PIL import Image
 
     config, film = job
+    draw = kind_of(config).draw_keyframe
     pictures = [
-        draw_keyframe(config, film, i, j)
-        for i, scene in enumerate(film.scenes)
-        for j in range(len(scene.shots))
+        draw(config, film, i, j) for i, scene in enumerate(film.scenes) for j in range(len(scene.shots))
     ]
     size = (SIDE, SIDE)
     return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pictures])

@@ -32,13 +32,14 @@ def quick(monkeypatch):
     monkeypatch.setattr("benchmarks.gates.mined.MOVIE", dataclasses.replace(MOVIE, epochs=2, hidden=16))
 
 
-def test_every_side_of_the_claims_is_measured_once(quick, monkeypatch, tmp_path, capsys):
-    arguments = ["--films", "40", "--out", str(tmp_path)]
+@pytest.mark.parametrize("kind", ["stories", "shapes"])
+def test_every_side_of_the_claims_is_measured_once(kind, quick, monkeypatch, tmp_path, capsys):
+    arguments = ["--kind", kind, "--films", "40", "--out", str(tmp_path)]
     assert primaries.main(["--worlds", "100", "101", *arguments]) == 0
-    measured = pd.read_csv(tmp_path / "measured-100.csv")
+    measured = pd.read_csv(tmp_path / kind / "measured-100.csv")
     assert measured.value.between(0, 1).all()
     assert not measured.duplicated(["setting", "encoder", "task"]).any()
-    table = pd.read_csv(tmp_path / "primaries.csv")
+    table = pd.read_csv(tmp_path / kind / "primaries.csv")
     assert tuple(table.columns) == COLUMNS
     assert table.claim.tolist() == [p.claim for p in PRIMARIES]
     assert (table.worlds == 2).all()
@@ -50,10 +51,10 @@ def test_every_side_of_the_claims_is_measured_once(quick, monkeypatch, tmp_path,
 
 
 def test_what_is_fixed_names_what_it_was_made_with(monkeypatch):
-    before = primaries.frozen()
-    assert before == primaries.frozen()
+    before = primaries.frozen("stories")
+    assert before != primaries.frozen("shapes")
     monkeypatch.setattr("m2s_lib.errors.M2SError", ValueError)  # code outside is no part of it
-    assert before == primaries.frozen()
+    assert before == primaries.frozen("stories")
 
 
 def test_reported_worlds_are_no_development_worlds():

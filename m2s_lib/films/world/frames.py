@@ -52,6 +52,12 @@ def draw_shot(config: WorldConfig, film: ShapesFilm, scene_number: int, shot_num
     return frames
 
 
+def draw_keyframe(config: WorldConfig, film: ShapesFilm, scene: int, shot: int) -> np.ndarray:
+    """The frame in the middle of a shot: uint8 [height, width, 3]."""
+    drawn = draw_shot(config, film, scene, shot)
+    return drawn[len(drawn) // 2]
+
+
 def _set(scene: ShapesScene, shot: ShapesShot, h: int, w: int, rng: np.random.Generator) -> np.ndarray:
     """The empty set: the scene's light and warmth, a gradient that turns with the angle, the place."""
     base = 0.26 if scene.night else 0.56

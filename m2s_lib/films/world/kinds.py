@@ -23,16 +23,20 @@ class Kind:
     config: type[WorldSize]
     plan_film: Callable[[WorldSize, int], Film]
     draw_shot: Callable  # (config, film, scene, shot) to uint8 [frames, h, w, c]
+    draw_keyframe: Callable  # the same to its middle frame, uint8 [h, w, c]
     drawing: tuple[ModuleType, ...]  # what a film's pixels depend on
     planning: tuple[ModuleType, ...]  # what its labels depend on
 
 
 KINDS = {
-    "shapes": Kind(plan.WorldConfig, plan.plan_film, frames.draw_shot, (frames,), (plan,)),
+    "shapes": Kind(
+        plan.WorldConfig, plan.plan_film, frames.draw_shot, frames.draw_keyframe, (frames,), (plan,)
+    ),
     "stories": Kind(
         story_plan.StoriesConfig,
         story_plan.plan_film,
         story_frames.draw_shot,
+        story_frames.draw_keyframe,
         (canvas, figures, story_frames, looks, poses, sets, staging, things),
         (story_plan, story),
     ),
