@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo open lab gallery test test-browser test-ray bench bench-gpu lint nbval figures clean
+.PHONY: help install demo open lab gallery test test-slow test-browser test-ray bench bench-gpu lint nbval figures clean
 RUN ?= runs/demo
 PROFILE ?= demo
 
@@ -14,6 +14,7 @@ help:
 	@echo "make demo     render the embedded films, run all notebooks on them, end with runs/demo/report.html"
 	@echo "make open     your own films: reads and encodes a folder (DIR=films), then shows them as a page on this machine"
 	@echo "make test     lint, tests, and every notebook under nbval"
+	@echo "make test-slow  what takes longer: whole runs, killed runs, every notebook run again by hand"
 	@echo "make lab      JupyterLab on the same environment, on this machine only, with a token"
 	@echo "make gallery  films, pairs, search and map of a finished run as a page, on this machine only, with a token (RUN=runs/demo)"
 	@echo "make figures  tables and figures named by the paper's numbers, in runs/demo/paper (PROFILE=paper: of that finished run)"
@@ -65,16 +66,20 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not browser"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not ray and not browser"
 	$(MAKE) nbval
 
-# nbval runs every notebook in order, as papermill prepares it with the smoke profile; run once more on the
-# finished run, they change nothing.
+# Whole runs, killed processes, several processes: what takes more than ten seconds each.
+test-slow: $(INSTALLED)
+	[ -d runs/nbval/run/09_paper_results ] || $(MAKE) nbval
+	$(BIN)/python -m tests.helpers.run_again runs/nbval/notebooks runs/nbval/run
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not ray and not browser"
+
+# Every notebook in order, as papermill prepares it with the smoke profile.
 nbval: $(INSTALLED)
 	rm -rf runs/nbval
 	$(BIN)/m2s prepare smoke --out runs/nbval/notebooks --run-dir runs/nbval/run
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=120 -p no:xdist runs/nbval/notebooks
-	$(BIN)/python -m tests.helpers.run_again runs/nbval/notebooks runs/nbval/run
 
 test-browser: $(INSTALLED)-browser
 	M2S_NEED_BROWSER=1 $(BIN)/python -m pytest -n 0 -s tests/browser

@@ -14,6 +14,7 @@ _KEYS = {
     "cowatch": "co-watch",
     "random_metadata": "random metadata",
     "shot_encoder": "E_shot",
+    "shot_encoder_whitened": "E_shot whitened",
     "way_speaking": "way of speaking",
 }
 

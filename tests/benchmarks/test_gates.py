@@ -73,6 +73,7 @@ def test_cramers_v_is_one_for_a_function_and_near_zero_for_chance():
     assert cramers_v(counts[1]) < 0.06
 
 
+@pytest.mark.slow
 def test_what_goes_with_themes_does_not_when_it_is_switched_off():
     off = plan_world(StoriesConfig(seed=109, films=250, benchmark_films=2, correlations=0.0))
     on = plan_world(StoriesConfig(seed=109, films=250, benchmark_films=2))
@@ -98,6 +99,7 @@ def test_shot_tokens_learn_themes_from_features_that_show_the_actions():
     assert accuracy > 0.6
 
 
+@pytest.mark.slow
 def test_e_shot_gives_every_drawn_shot_a_feature_of_unit_length():
     world = plan_world(StoriesConfig(seed=109, films=3, benchmark_films=1, shots=12))
     frames = keyframes(world)
@@ -107,6 +109,7 @@ def test_e_shot_gives_every_drawn_shot_a_feature_of_unit_length():
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_gates_of_the_plan_are_a_table_of_one_row_each():
     table = measure_gates(109, Budget(), only_plan=True)
     assert list(table.columns) == ["world", "gate", "name", "value"]
@@ -146,6 +149,7 @@ def telling(tmp_path):
     return Material(WORLD, features, tmp_path)
 
 
+@pytest.mark.slow
 def test_mined_pairs_train_tokens_and_everything_beside_them_is_measured(telling, monkeypatch):
     monkeypatch.setattr("benchmarks.gates.mined.MOVIE", replace(MOVIE, epochs=3, hidden=16, batch=16))
     recipe = Recipe(steps=60, batch=16, lr=1e-3, momentum=0.9, components=20)

@@ -32,6 +32,7 @@ def quick(monkeypatch):
     monkeypatch.setattr("benchmarks.gates.mined.MOVIE", dataclasses.replace(MOVIE, epochs=2, hidden=16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stories", "shapes"])
 def test_every_side_of_the_claims_is_measured_once(kind, quick, monkeypatch, tmp_path, capsys):
     arguments = ["--kind", kind, "--films", "40", "--out", str(tmp_path)]

@@ -104,6 +104,7 @@ def same_training(one, two, name):
         torch.testing.assert_close(states[1][n][at], value[at], rtol=1e-3, atol=1e-4, msg=n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shots", "scenes", "simclr"])
 def test_two_processes_give_the_training_of_one(trained, name):
     one, two = (folder / name for folder in trained)
@@ -111,6 +112,7 @@ def test_two_processes_give_the_training_of_one(trained, name):
     assert not list(two.glob("*.processes"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shots", "scenes"])
 def test_every_process_has_the_same_queue(trained, name):
     one, two = (folder / name for folder in trained)

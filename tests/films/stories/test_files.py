@@ -26,6 +26,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_one_call_renders_the_same_bytes_from_the_sizes_of_the_first_world(folder, tmp_path):
     size = WorldConfig(seed=3, films=3, benchmark_films=2, shots=24, viewers=30)
     films, metadata = embedded_or_own("embedded", "", tmp_path, size, "stories")

@@ -173,6 +173,7 @@ def test_one_setting_brings_those_that_it_shares_with(profile, steps):
     assert steps == ["01_numbers", "02_sums", "02_sums"] * 2 + ["04_all"]
 
 
+@pytest.mark.slow
 def test_settings_in_processes_give_the_same(profile, toy):
     """The one test that starts kernels, two settings at once."""
     run(profile, run_dir="at_once", jobs=2, names=["cubes", "squares"])
@@ -241,6 +242,7 @@ def test_the_command_says_what_settings_allow(profile, toy, capsys):
     assert main(["run", "./several.yaml", "--jobs", "0"]) == 2
 
 
+@pytest.mark.slow
 def test_settings_at_once_begin_with_those_that_others_wait_for(profile, toy):
     said = run(profile, jobs=2).splitlines()
     begun = [line.split(":")[0] for line in said if ": computes" in line]
