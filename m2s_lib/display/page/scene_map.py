@@ -10,6 +10,7 @@ import pandas as pd
 from m2s_lib.display.gallery.data import LABELS, scene_near, title_of
 from m2s_lib.display.page.open_scene import CollectionScreen, scene_html
 from m2s_lib.display.palette import OKABE_ITO
+from m2s_lib.display.scene_html import picture_html, shot_time
 from m2s_lib.display.screen import Players, fields
 from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
 from m2s_lib.display.text import escape_html, timecode
@@ -19,6 +20,7 @@ from m2s_lib.words import plain_words
 _TALL_PX, _RING_PX, _EDGE = 560, 8, 0.05  # height, the ring's radius, the share that is left free
 _LATER_S = 0.1  # until the ring is drawn, so that the scene's pictures are painted first
 _FEW, _SMALL_PX, _LARGE_PX = 2000, 4, 9  # scenes up to which the dots are large
+_POINTED_PX = 120  # height of the picture that one points at
 _COLOURS = [*OKABE_ITO[:7], "#999999"]  # for both themes: no black
 
 
@@ -48,13 +50,19 @@ class SceneMap(CollectionScreen):
         self.watch(colour, lambda value: self.show(replace(self.state, colour=value)))
         self.figure, self._coloured, self._ring = map_figure(self.data), "", []
         self.figure.data[0].on_click(self.guard(self._clicked))
+        self.figure.data[0].on_hover(self.guard(self._pointed))
+        self.legend, self.pointed = self.panel("what the colours mean"), self.panel("the scene pointed at")
         self.strip = self.panel("the chosen scene")
-        return [fields({"colours": colour}), self.figure, self.strip]
+        return [fields({"colours": colour}), self.legend, self.figure, self.pointed, self.strip]
 
     def _clicked(self, _, points, __) -> None:
         if points.point_inds:
             row = self.data.scenes.iloc[points.point_inds[0]]
             self.change(choose, row["film_id"], int(row["shot"]))
+
+    def _pointed(self, _, points, __) -> None:
+        if points.point_inds:
+            self.pointed.html = pointed_html(self.data, points.point_inds[0])
 
     def _row(self, scene: SceneKey) -> int:
         scenes = self.data.scenes
@@ -73,6 +81,7 @@ class SceneMap(CollectionScreen):
         if self.state.colour != self._coloured:
             self._coloured = self.state.colour
             self.figure.data[0].marker.color = colours(self.data.scenes, self.state.colour)
+            self.legend.html = legend_html(self.data, self.state.colour)
 
     def _draw_ring(self) -> None:
         self.figure.layout.shapes = self._ring
@@ -80,7 +89,7 @@ class SceneMap(CollectionScreen):
 
 _HINT = (
     '<p class="m2s-note">Every dot is a scene; scenes that are alike lie near each other. '
-    "Point at a dot to see its film and time, click it to see the scene; drag and scroll to move, "
+    "Point at a dot to see its film, time and picture, click it to see the scene; drag and scroll to move, "
     "double-click to see all.</p>"
 )
 
@@ -137,6 +146,29 @@ def hover_texts(collection) -> np.ndarray:
         for start, shot in zip(scenes["start_s"], scenes["shot"], strict=True)
     ]
     return (titles + " · " + pd.Series(at, scenes.index)).to_numpy(object)
+
+
+def pointed_html(collection, number: int) -> str:
+    """A picture from the middle of a scene, its film and its time; the scene is a row's number."""
+    scene = collection.scenes.iloc[number]
+    film, shot = scene["film_id"], int(scene["shot"])
+    store, title = collection.stores[film], title_of(collection, film)
+    picture = picture_html(store, shot + int(scene["n_shots"]) // 2, title, _POINTED_PX)
+    words = f"<small>{escape_html(title)} · {shot_time(store, shot)}</small>"
+    return f'<div class="m2s-pointed">{picture}<br>{words}</div>'
+
+
+def legend_html(collection, name: str) -> str:
+    """What each colour means, or that there are more values than colours."""
+    _, values = pd.factorize(collection.scenes["film_id" if name == "film" else name])
+    if len(values) > len(_COLOURS):
+        return f'<p class="m2s-note">{len(values):,} values share {len(_COLOURS)} colours.</p>'
+    words = [title_of(collection, value) if name == "film" else plain_words(value) for value in values]
+    dots = (
+        f'<span><span style="color:{colour}">●</span> {escape_html(word)}</span>'
+        for colour, word in zip(_COLOURS, words, strict=False)
+    )
+    return f'<p class="m2s-note">{" &nbsp; ".join(dots)}</p>'
 
 
 def colours(scenes: pd.DataFrame, name: str) -> np.ndarray:

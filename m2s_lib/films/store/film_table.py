@@ -1,5 +1,6 @@
 """The film table: which files of a folder are films, under which ids, and what metadata says of them."""
 
+import contextlib
 import logging
 import os
 import re
@@ -158,11 +159,12 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _own_title(path: Path) -> str:
-    """The title in a film folder's name.txt (OVSD), else the name of the file or folder."""
-    try:
-        return (path / "name.txt").read_text(encoding="utf-8").strip() or path.name
-    except (OSError, UnicodeDecodeError):
-        return path.name if path.is_dir() else path.stem
+    """The title in a film folder's name.txt (OVSD), else the name of the file or folder, in words."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if title := (path / "name.txt").read_text(encoding="utf-8").strip():
+            return title
+    name = path.name if path.is_dir() else path.stem
+    return name if " " in name else re.sub(r"[_.]+", " ", name).strip() or name
 
 
 def _read_metadata(path: Path) -> pd.DataFrame:

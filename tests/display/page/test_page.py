@@ -14,7 +14,7 @@ from m2s_lib.display.gallery.draw import gallery_html
 from m2s_lib.display.page.films import FilmsState, film_html, list_html, open_film, step
 from m2s_lib.display.page.open_scene import films_of
 from m2s_lib.display.page.page import Page
-from m2s_lib.display.page.scene_map import hover_texts
+from m2s_lib.display.page.scene_map import _COLOURS, hover_texts, legend_html, pointed_html
 from m2s_lib.display.page.tray import Tray
 from m2s_lib.display.screen import Players
 from m2s_lib.display.screen_state import SceneKey
@@ -117,6 +117,8 @@ def test_words_of_others_never_become_markup(tmp_path, evil):
         list_html(collection, state, players),
         film_html(collection, state, players),
         page.shelf.html,
+        legend_html(collection, "film"),
+        pointed_html(collection, 0),
     ):
         check(text, evil)
     assert not any("<" in words.replace(" · ", "") for words in hover_texts(collection))
@@ -288,6 +290,25 @@ def test_words_are_asked_for_where_an_encoder_knows_them(collection, asked):
     assert search_states.ask_scene(collection, found, "b", 0).text == ""
     collection.words_encoder = ""
     assert "no encoder of this run knows words" in search_states.ask_text(collection, asked, "cat").error
+
+
+def test_the_map_says_what_its_colours_mean(collection):
+    text = legend_html(collection, "film")
+    titles = [collection.titles[film] for film in collection.scenes["film_id"].unique()]
+    assert [text.index(title) for title in titles] == sorted(text.index(title) for title in titles)
+    for colour in _COLOURS[: len(titles)]:
+        assert f"color:{colour}" in text
+    n = len(_COLOURS) + 1
+    scenes = pd.concat([collection.scenes] * n, ignore_index=True)[:n]
+    collection.scenes = scenes.assign(year=range(n))
+    assert f"{n} values share {n - 1} colours" in legend_html(collection, "year")
+
+
+def test_the_scene_that_one_points_at_has_a_picture_and_its_time(collection):
+    last = len(collection.scenes) - 1
+    text = pointed_html(collection, last)
+    assert collection.titles[collection.scenes["film_id"][last]] in text
+    assert "<img" in text or "m2s-blank" in text
 
 
 def test_the_plane_is_the_two_main_directions():

@@ -204,6 +204,20 @@ def test_a_metadata_file_that_is_missing_or_no_table(folder, tmp_path):
         read_film_table(root, tmp_path / "broken.parquet")
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("big_buck_bunny_2008", "big buck bunny 2008"),
+        ("The.Third.Man.1949", "The Third Man 1949"),
+        ("Vertigo (1958) v1.2", "Vertigo (1958) v1.2"),
+        ("___", "___"),
+    ],
+)
+def test_a_file_name_is_a_title_in_words(tmp_path, name, title):
+    (tmp_path / f"{name}.mp4").touch()
+    assert read_film_table(tmp_path).title.tolist() == [title]
+
+
 def test_films_of_other_sources_are_folders(folder, tmp_path):
     root = folder(
         "tt0032138/shot_0000_img_0.jpg", "tt0032138/shot_0001_img_0.jpg", "deep/tt0000001/shot_0000_img_1.jpg"
