@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 import unicodedata
 
 NO_PICTURES = "no pictures: features only"
@@ -17,6 +18,16 @@ def shorten(text: str, width: int) -> str:
         used += columns[kept]
         kept += 1
     return text[:kept].rstrip() + "…"
+
+
+def listed_name(title: str, film_id: str) -> str:
+    """A film in a list: its title, and its id where that says more.
+
+    >>> listed_name("Big Buck Bunny", "big_buck_bunny"), listed_name("Vertigo", "v1958")
+    ('Big Buck Bunny', 'Vertigo (v1958)')
+    """
+    a, b = (re.sub(r"[\W_]+", " ", text).strip().casefold() for text in (title, film_id))
+    return title if a == b else f"{title} ({film_id})"
 
 
 def escape_html(value: object) -> str:

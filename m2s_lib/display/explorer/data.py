@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.display.screen_state import Films
+from m2s_lib.display.text import listed_name
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 
@@ -149,7 +150,7 @@ class ScenePairs:
         return score is None, -(score or 0.0), self.title(film), film
 
     def _listed(self, title: str, film: str, score: float, none: bool, beside: str) -> str:
-        name = title if title == film else f"{title} ({film})"
+        name = listed_name(title, film)
         if none:
             return f"{name} · " + ("not a similar pair" if beside else "no similar film")
         return f"{name} · " + (f"similarity {score:.3g}" if beside else f"best similarity {score:.3g}")

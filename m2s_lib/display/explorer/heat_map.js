@@ -240,8 +240,11 @@ function render({ model, el }) {
   };
   const say = () => {
     part(".m2s-name").textContent = model.get("head");
-    part(".m2s-name-b").textContent = "B → " + model.get("titles")[1];
-    part(".m2s-name-a").textContent = "A ↓ " + model.get("titles")[0];
+    model.get("titles").forEach((title, i) => {
+      const name = part(i ? ".m2s-name-b" : ".m2s-name-a");
+      name.textContent = (i ? "B → " : "A ↓ ") + title;
+      name.title = title;
+    });
     plot.setAttribute("aria-label", model.get("label"));
   };
   const events = [["change:cell", follow], ["change:marks", overlay],

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from m2s_lib.display.screen_state import Films, SceneKey, ScreenState
-from m2s_lib.display.text import timecode
+from m2s_lib.display.text import listed_name, timecode
 from m2s_lib.errors import M2SError
 from m2s_lib.films.store.shot_store import ShotStore
 
@@ -181,7 +181,7 @@ def list_films(collection, search: str = "", always: str = "") -> list[tuple[str
     rows = sorted(rows)[:LISTED]
     if always in films and always not in (film for _, film in rows):
         rows = [(title_of(collection, always), always), *rows][:LISTED]
-    return [(t if t == f else f"{t} ({f})", f) for t, f in rows]
+    return [(listed_name(title, film), film) for title, film in rows]
 
 
 def list_scenes(collection, film_id: str) -> list[tuple[str, int]]:
