@@ -18,7 +18,8 @@ from tests.helpers.load_stages import STAGES
 
 SIZES = (40, 120)
 LONG = (400, 400)  # shots of a film: its features, 0.8 MB, stand out from what a process's memory varies by
-MB_A_FILM = 0.8  # so none of the stages may hold every film's; 08 keeps what it searches, two thirds of it
+# none of the stages may hold every film's; 08 keeps what it searches, two thirds of it, and may not hold both
+MB_A_FILM = {"02": 0.8, "03": 0.8, "08": 1.3}
 
 
 def test_films_are_the_same_however_many_there_are(tmp_path):
@@ -89,4 +90,4 @@ def test_memory_and_open_files_do_not_grow_with_the_films(tmp_path):
     few, more = (dict(re.findall(r"own_mb (\d\d) ([\d.]+)", text)) for text in said)
     grown = {stage: (float(more[stage]) - float(few[stage])) / (SIZES[1] - SIZES[0]) for stage in STAGES}
     print(f"\nMB a film: {grown}, with {SIZES} films {few}, {more}")
-    assert max(grown.values()) < MB_A_FILM, grown
+    assert all(grown[stage] < most for stage, most in MB_A_FILM.items()), grown
