@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo open lab gallery test test-slow test-browser test-ray bench bench-gpu lint nbval figures clean
+.PHONY: help install demo open lab gallery test test-fast test-slow test-browser test-ray bench bench-gpu lint nbval figures clean
 RUN ?= runs/demo
 PROFILE ?= demo
 
@@ -65,13 +65,15 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-test: lint
+# In this order: one after the other, and nbval once where both are asked for (make test test-slow).
+.NOTPARALLEL:
+test: lint test-fast nbval
+
+test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not ray and not browser"
-	$(MAKE) nbval
 
 # Whole runs, killed processes, several processes: what takes more than ten seconds each.
-test-slow: $(INSTALLED)
-	[ -d runs/nbval/run/09_paper_results ] || $(MAKE) nbval
+test-slow: nbval
 	$(BIN)/python -m tests.helpers.run_again runs/nbval/notebooks runs/nbval/run
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not ray and not browser"
 

@@ -138,9 +138,13 @@ def shotcol(material: Material, recipe: Recipe) -> ShotTokenEncoder:
 def frozen(kind: str) -> str:
     """Hash of the claims, the recipe, and the code that draws the worlds of a kind and measures."""
     root, digest = Path(__file__).parents[1], hashlib.blake2b(digest_size=8)
-    world = [Path(module.__file__) for module in (*KINDS[kind].planning, *KINDS[kind].drawing)]
     measured = sorted((root / "benchmarks/gates").glob("*.py"))
-    for source in (*world, *measured, Path(__file__), root / "m2s_lib/evaluation/paper/primaries.py"):
+    for source in (
+        *KINDS[kind].sources,
+        *measured,
+        Path(__file__),
+        root / "m2s_lib/evaluation/paper/primaries.py",
+    ):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 

@@ -32,7 +32,12 @@ RUN_BY = {  # command -> the file that runs it on small input, or why nothing do
         "tests/notebooks/test_structure.py: planned only; it is meant for GPUs"
     ),
     "python -m benchmarks.same_scene": "tests/benchmarks/test_same_scene.py: its number, by hand",
-    "python -m benchmarks.primaries": "tests/benchmarks/test_primaries.py: small worlds of made-up features",
+    "python -m benchmarks.primaries --worlds 102 103 104 105 106 107": (
+        "tests/benchmarks/test_primaries.py: on two small worlds of made-up features"
+    ),
+    "python -m benchmarks.primaries --kind shapes --worlds 100": (
+        "tests/benchmarks/test_primaries.py: on two small worlds of made-up features"
+    ),
     "m2s params": "tests/runs/test_cli.py: lists them",
     "m2s --help": "tests/runs/test_cli.py: prints it",
     "pip install -e '.[ray]'": "Makefile: test-ray installs it",

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from benchmarks.gates.measure import DEVELOPMENT, HELD_OUT_FILMS, whiten
 from benchmarks.gates.training import Budget, ShotTokens, _with_labels
-from benchmarks.gates.windows import Windows
+from benchmarks.gates.windows import Windows, middle_frames
 from m2s_lib.encoders.pictures import encoder_by_name
 from m2s_lib.films.stories.plan import StoriesConfig
 from m2s_lib.films.world.kinds import kind_of, plan_world
-from m2s_lib.films.world.records import Film, World
+from m2s_lib.films.world.records import World
 from m2s_lib.io import read_npy, write_npy
 from m2s_lib.progress import Progress
 
@@ -38,27 +37,17 @@ def picture_features(world: World, folder: str | os.PathLike) -> dict[str, np.nd
     for film in world.films:
         path = kept / f"{film.film_id}.npy"
         if not path.is_file():
-            write_npy(path, encoder(middle_frames(world, film, encoder.size)))
+            write_npy(path, encoder(middle_frames(world.config, film, encoder.size)))
         features[film.film_id] = np.array(read_npy(path))
         bar.step()
     return features
 
 
-def middle_frames(world: World, film: Film, size: int) -> np.ndarray:
-    """The middle frame of every shot of a film, drawn whole: uint8 [shots, size, size, 3]."""
-    draw = kind_of(world.config).draw_keyframe
-    shots = [(i, j) for i, scene in enumerate(film.scenes) for j in range(len(scene.shots))]
-    drawn = [draw(world.config, film, i, j) for i, j in shots]
-    how = ((size, size), Image.Resampling.BICUBIC)
-    return np.stack([np.asarray(Image.fromarray(picture).resize(*how)) for picture in drawn])
-
-
 def _digest(world: World) -> str:
     """Hash of the world's sizes and of the code that plans and draws it."""
     digest = hashlib.blake2b(repr(world.config).encode(), digest_size=6)
-    kind = kind_of(world.config)
-    for module in (*kind.planning, *kind.drawing):
-        digest.update(Path(module.__file__).read_bytes())
+    for source in kind_of(world.config).sources:
+        digest.update(source.read_bytes())
     return digest.hexdigest()
 
 

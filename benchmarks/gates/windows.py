@@ -1,6 +1,7 @@
 """What the gates look at: pure windows of a world's scenes, keyframes, metadata and correlations."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from m2s_lib.films.similarity.metadata_similarity import (
 from m2s_lib.films.stories.story import ACTIONS, THEMES, TWINS
 from m2s_lib.films.world.files import metadata_table
 from m2s_lib.films.world.kinds import kind_of
-from m2s_lib.films.world.records import Film, World
+from m2s_lib.films.world.records import Film, World, WorldSize
 from m2s_lib.films.world.viewers import watch_log
 from m2s_lib.parallel import cores
 
@@ -125,20 +126,19 @@ def keyframes(world: World) -> np.ndarray:
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor(min(cores(), 8), multiprocessing.get_context("spawn")) as pool:
-        jobs = [(world.config, film) for film in world.films]
-        return np.concatenate(list(pool.map(_film_keyframes, jobs, chunksize=4)))
+        draw = partial(middle_frames, world.config, size=SIDE)
+        return np.concatenate(list(pool.map(draw, world.films, chunksize=4)))
 
 
-def _film_keyframes(job: tuple[object, Film]) -> np.ndarray:
+def middle_frames(config: WorldSize, film: Film, size: int) -> np.ndarray:
+    """The middle frame of every shot of a film, drawn whole: uint8 [shots, size, size, 3]."""
     from PIL import Image
 
-    config, film = job
-    draw = kind_of(config).draw_keyframe
+    draw, how = kind_of(config).draw_keyframe, ((size, size), Image.Resampling.BICUBIC)
     pictures = [
         draw(config, film, i, j) for i, scene in enumerate(film.scenes) for j in range(len(scene.shots))
     ]
-    size = (SIDE, SIDE)
-    return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pictures])
+    return np.stack([np.asarray(Image.fromarray(picture).resize(*how)) for picture in pictures])
 
 
 def film_pairs(world: World) -> dict[str, pd.DataFrame]:

@@ -10,9 +10,9 @@ import pandas as pd
 from m2s_lib.display.gallery.data import LABELS, scene_near, title_of
 from m2s_lib.display.page.open_scene import CollectionScreen, scene_html
 from m2s_lib.display.palette import OKABE_ITO
-from m2s_lib.display.scene_html import picture_html, shot_time
+from m2s_lib.display.scene_html import picture_html
 from m2s_lib.display.screen import Players, fields
-from m2s_lib.display.screen_state import SceneKey, ScreenState, handler
+from m2s_lib.display.screen_state import Films, SceneKey, ScreenState, handler
 from m2s_lib.display.text import escape_html, timecode
 from m2s_lib.quick_imports import quick_jsonschema
 from m2s_lib.words import plain_words
@@ -62,7 +62,10 @@ class SceneMap(CollectionScreen):
 
     def _pointed(self, _, points, __) -> None:
         if points.point_inds:
-            self.pointed.html = pointed_html(self.data, points.point_inds[0])
+            number = points.point_inds[0]
+            scene, words = self.data.scenes.iloc[number], self.figure.data[0].hovertext[number]
+            film, shot = scene["film_id"], int(scene["shot"]) + int(scene["n_shots"]) // 2
+            self.pointed.html = pointed_html(self._films, film, shot, words)
 
     def _row(self, scene: SceneKey) -> int:
         scenes = self.data.scenes
@@ -148,19 +151,15 @@ def hover_texts(collection) -> np.ndarray:
     return (titles + " · " + pd.Series(at, scenes.index)).to_numpy(object)
 
 
-def pointed_html(collection, number: int) -> str:
-    """A picture from the middle of a scene, its film and its time; the scene is a row's number."""
-    scene = collection.scenes.iloc[number]
-    film, shot = scene["film_id"], int(scene["shot"])
-    store, title = collection.stores[film], title_of(collection, film)
-    picture = picture_html(store, shot + int(scene["n_shots"]) // 2, title, _POINTED_PX)
-    words = f"<small>{escape_html(title)} · {shot_time(store, shot)}</small>"
-    return f'<div class="m2s-pointed">{picture}<br>{words}</div>'
+def pointed_html(films: Films, film: str, shot: int, words: str) -> str:
+    """The picture of a shot over its scene's words, which are one of `hover_texts`."""
+    picture = picture_html(films.store(film), shot, films.title(film), _POINTED_PX)
+    return f"{picture}<br><small>{words}</small>"
 
 
 def legend_html(collection, name: str) -> str:
     """What each colour means, or that there are more values than colours."""
-    _, values = pd.factorize(collection.scenes["film_id" if name == "film" else name])
+    _, values = _grouped(collection.scenes, name)
     if len(values) > len(_COLOURS):
         return f'<p class="m2s-note">{len(values):,} values share {len(_COLOURS)} colours.</p>'
     words = [title_of(collection, value) if name == "film" else plain_words(value) for value in values]
@@ -173,5 +172,10 @@ def legend_html(collection, name: str) -> str:
 
 def colours(scenes: pd.DataFrame, name: str) -> np.ndarray:
     """A colour's number for every scene, by film or by the value of a label; float32 [N]."""
-    codes, _ = pd.factorize(scenes["film_id" if name == "film" else name])
+    codes, _ = _grouped(scenes, name)
     return (codes % len(_COLOURS) + 0.5).astype(np.float32)
+
+
+def _grouped(scenes: pd.DataFrame, name: str) -> tuple[np.ndarray, pd.Index]:
+    """The number of every scene's value, and the values: films, or a label's."""
+    return pd.factorize(scenes["film_id" if name == "film" else name])

@@ -6,6 +6,7 @@ Files, labels and viewers are the same for both.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 from m2s_lib.errors import M2SError
@@ -26,6 +27,11 @@ class Kind:
     draw_keyframe: Callable  # the same to its middle frame, uint8 [h, w, c]
     drawing: tuple[ModuleType, ...]  # what a film's pixels depend on
     planning: tuple[ModuleType, ...]  # what its labels depend on
+
+    @property
+    def sources(self) -> list[Path]:
+        """The files of all of this code."""
+        return [Path(module.__file__) for module in (*self.planning, *self.drawing)]
 
 
 KINDS = {

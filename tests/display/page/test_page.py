@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,7 @@ def test_words_of_others_never_become_markup(tmp_path, evil):
         film_html(collection, state, players),
         page.shelf.html,
         legend_html(collection, "film"),
-        pointed_html(collection, 0),
+        pointed_html(films_of(collection), "a", 0, hover_texts(collection)[0]),
     ):
         check(text, evil)
     assert not any("<" in words.replace(" · ", "") for words in hover_texts(collection))
@@ -304,11 +305,15 @@ def test_the_map_says_what_its_colours_mean(collection):
     assert f"{n} values share {n - 1} colours" in legend_html(collection, "year")
 
 
-def test_the_scene_that_one_points_at_has_a_picture_and_its_time(collection):
-    last = len(collection.scenes) - 1
-    text = pointed_html(collection, last)
-    assert collection.titles[collection.scenes["film_id"][last]] in text
+def test_the_scene_that_one_points_at_has_a_picture_and_its_time(page):
+    page.act("tab", "map")
+    screen = page.screens["map"]
+    last = screen.data.scenes.iloc[-1]
+    screen._pointed(None, SimpleNamespace(point_inds=[len(screen.data.scenes) - 1]), None)
+    text = screen.pointed.html
     assert "<img" in text or "m2s-blank" in text
+    assert screen.data.titles[last["film_id"]] in text
+    assert hover_texts(screen.data)[-1] in text
 
 
 def test_the_plane_is_the_two_main_directions():
