@@ -144,11 +144,11 @@ def hover_texts(collection) -> np.ndarray:
     titles = scenes["film_id"].map(
         {f: escape_html(title_of(collection, f)) for f in scenes["film_id"].unique()}
     )
-    at = [
-        timecode(start).removeprefix("0:") or f"shot {shot}"
-        for start, shot in zip(scenes["start_s"], scenes["shot"], strict=True)
-    ]
-    return (titles + " · " + pd.Series(at, scenes.index)).to_numpy(object)
+    seconds = scenes["start_s"] // 1  # many scenes begin in the same second of their films
+    at = seconds.map({second: timecode(second).removeprefix("0:") for second in seconds.unique()})
+    unknown = ~np.isfinite(seconds)
+    at[unknown] = "shot " + scenes["shot"][unknown].astype(str)
+    return (titles + " · " + at).to_numpy(object)
 
 
 def pointed_html(films: Films, film: str, shot: int, words: str) -> str:
