@@ -78,6 +78,7 @@ def write_vectors(
         names[name] = f"encoders/{len(names)}_{slug}.npy" if names else "embeddings.npy"
         write_npy(folder / names[name], np.asarray(values, np.float32))
         n = len(values)
+        del values  # before the next encoder's are made
     write_json(folder / ENCODERS, names)
     vectors = read_vectors(folder, n)
     write_npy(folder / PLANE, main_plane(next(iter(vectors.values()))))

@@ -96,13 +96,15 @@ def _movie_features(movie: MovieEncoder, x: np.ndarray) -> np.ndarray:
 
 
 def _means(scenes: pd.DataFrame, features: Mapping[str, np.ndarray], of: Callable) -> np.ndarray:
-    """Mean over each scene of what `of` makes of its film's features: [scenes, d]; one film at a time."""
-    first, n, means = scenes["shot"].to_numpy(), scenes["n_shots"].to_numpy(), [None] * len(scenes)
+    """Mean over each scene of what `of` makes of its film's features: float32 [scenes, d]; a film at a time."""
+    first, n, means = scenes["shot"].to_numpy(), scenes["n_shots"].to_numpy(), None
     for film, rows in scenes.groupby("film_id", sort=False).indices.items():
         x = of(features[film])
+        if means is None:
+            means = np.empty((len(scenes), x.shape[1]), np.float32)
         for row in rows:
             means[row] = x[first[row] : first[row] + n[row]].mean(axis=0)
-    return np.stack(means)
+    return means
 
 
 def compare_retrieval(
